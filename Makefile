@@ -1,0 +1,49 @@
+# One word for each thing that is done to this project. `make help` lists them.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+# The tests run under the race detector, which needs cgo; the shipped binary is pure Go.
+BIN   ?= bin/keystile
+TOOLS := go tool -modfile=.ci/tools/go.mod
+FUZZTIME ?= 20s
+
+.PHONY: help
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## the binary, pure Go, at bin/keystile
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o $(BIN) ./cmd/keystile
+
+.PHONY: run
+run: build ## gateway, two demo backends and an embedded store, as Caddyfile.example says
+	$(BIN) run --config Caddyfile.example --adapter caddyfile
+
+.PHONY: test
+test: test-deps ## install what the tests need, then everything, under the race detector
+	.ci/test
+
+.PHONY: test-deps
+test-deps: ## what the tests need beside Go: a C compiler for the race detector, Node and its stripe package
+	.ci/deps
+
+.PHONY: bench
+bench: ## benchmarks beside the code, with allocations, after the guards on allocation counts
+	CGO_ENABLED=0 go test -run 'Allocat' ./policy/... ./keystore/... ./requestlog/... ./caddymodule/
+	CGO_ENABLED=0 go test -run '^$$' -bench . -benchmem ./policy/... ./keystore/... ./requestlog/... ./caddymodule/
+
+.PHONY: lint
+lint: ## format, vet and the linters of .golangci.yml
+	.ci/lint
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME (default 20s) each
+	.ci/fuzz $(FUZZTIME)
+
+.PHONY: check
+check: ## what CI runs: the tests, then the lint
+	.ci/run
+
+.PHONY: clean
+clean: ## remove what building made
+	rm -rf bin .cache

@@ -1,0 +1,90 @@
+package keystore
+
+import (
+	"time"
+
+	"github.com/keystile/keystile/policy"
+)
+
+// Status is what a key is worth at a moment.
+type Status string
+
+// The states of a key.
+const (
+	StatusActive   Status = "active"
+	StatusExpiring Status = "expiring" // an end is set and not reached (rotation overlap or expires_at)
+	StatusExpired  Status = "expired"  // its end has passed, or it was rotated away
+	StatusDeleted  Status = "deleted"
+)
+
+// Key is one API key. It is a constant once stored. It never holds its token in clear, unless it is publishable.
+//
+// A million of these live in memory: pointers and strings are few, and equal permission sets, owners and names are shared.
+type Key struct {
+	ID           string // key_…
+	Account      string // acct_…; exactly one of Account and Organization is set
+	Organization string // org_…
+	Sandbox      string // sbx_…, of account keys in sandbox mode, else ""
+	Name, Note   string
+	Metadata     map[string]string // nil: none
+
+	Mask        string // the token as it may be shown: "sk_live_****abcd"
+	PublicToken string // publishable keys only: the token in clear
+	Digest      policy.Digest
+	Kind        policy.Kind
+	Mode        policy.Mode
+	Default     bool // one of the standard keys: made with its account or sandbox, or the successor of such a key
+	Imported    bool // its token was made elsewhere
+	Deleted     bool
+
+	IPRanges       []string // canonical text; nil: no restriction
+	AllowedOrigins []string // nil: no restriction
+
+	CreatedAt   time.Time // UTC, whole milliseconds, as all times here
+	CreatedBy   string    // the actor: its name, or id, or kind
+	ExpiresAt   time.Time // zero: never
+	EndedAt     time.Time // deleted or rotated away; zero: not
+	Predecessor string    // key id: the key that this one replaced
+	Successor   string    // key id: the key that replaced this one
+	Revision    uint64    // of the commit that wrote it
+
+	// Principal is the compiled form of the rights above; Permissions and ConnectedPermissions live there only.
+	Principal policy.Principal
+
+	sealed *sealed    // the token under the master keyset; nil: cannot be revealed any more, or never could
+	usage  *usageCell // shared by all versions of the key
+}
+
+// Owner is the id of the account or the organization that holds the key.
+func (k *Key) Owner() string {
+	if k.Organization != "" {
+		return k.Organization
+	}
+	return k.Account
+}
+
+// Status is the state of the key at now.
+func (k *Key) Status(now time.Time) Status {
+	switch {
+	case k.Deleted:
+		return StatusDeleted
+	case k.Ended(now):
+		return StatusExpired
+	case !k.ExpiresAt.IsZero():
+		return StatusExpiring
+	}
+	return StatusActive
+}
+
+// Ended says whether the key is deleted, rotated away, or past its expiry at now. An ended key never works again.
+func (k *Key) Ended(now time.Time) bool {
+	return k.Deleted || !k.EndedAt.IsZero() || (!k.ExpiresAt.IsZero() && !now.Before(k.ExpiresAt))
+}
+
+// Revealable says whether [Store.RevealKey] would answer with the token, as long as the key has not expired.
+func (k *Key) Revealable() bool {
+	if k.Deleted || !k.EndedAt.IsZero() {
+		return false
+	}
+	return k.PublicToken != "" || k.sealed != nil
+}

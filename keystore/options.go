@@ -1,0 +1,52 @@
+package keystore
+
+import (
+	"crypto/rand"
+	"errors"
+	"io"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// DefaultCacheEntries is how many keys the cache holds unless [Options] say otherwise. An entry costs about 200 bytes.
+const DefaultCacheEntries = 1 << 16
+
+// Options is what a store is made of.
+type Options struct {
+	Backend   Backend   // required; the store closes it
+	MasterKey MasterKey // required; see [MasterKeyFile] and [MasterKeyEnv]
+
+	Logger *zap.Logger      // nil: logs nothing. Tokens are never logged
+	Now    func() time.Time // nil: [time.Now]
+	Rand   io.Reader        // nil: crypto/rand. Tokens and ids are made of it
+
+	CacheEntries int                        // keys in the cache; 0: [DefaultCacheEntries]
+	IPv6Ranges   bool                       // accept IPv6 in IP ranges; can be changed by [Store.SetIPv6Ranges]
+	Resources    func(resource string) bool // says whether permissions may name it; nil: all; see [Store.SetResources]
+}
+
+func (o *Options) complete() error {
+	if o.Backend == nil {
+		return errors.New("opening the key store: no backend given")
+	}
+	if o.MasterKey == nil {
+		return errors.New("opening the key store: no master key given")
+	}
+	if o.CacheEntries < 0 {
+		return errors.New("opening the key store: the number of cache entries is negative")
+	}
+	if o.CacheEntries == 0 {
+		o.CacheEntries = DefaultCacheEntries
+	}
+	if o.Logger == nil {
+		o.Logger = zap.NewNop()
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Rand == nil {
+		o.Rand = rand.Reader
+	}
+	return nil
+}

@@ -5,36 +5,6 @@ import (
 	"time"
 )
 
-// Kind is what a key is for.
-type Kind uint8
-
-// The kinds of key. The zero value is no kind.
-const (
-	KindSecret Kind = iota + 1
-	KindPublishable
-	KindRestricted
-	KindOrganization
-)
-
-// Mode is the world that a key lives in. A key has exactly one and never acts in the other.
-type Mode uint8
-
-// The modes. The zero value is no mode.
-const (
-	ModeLive Mode = iota + 1
-	ModeSandbox
-)
-
-// Access is a level of permission on a resource: none < read < write, and write includes read.
-type Access uint8
-
-// The levels of access.
-const (
-	AccessNone Access = iota
-	AccessRead
-	AccessWrite
-)
-
 // Principal is one key's compiled rights: all that Decide needs to know of a key. It is immutable.
 type Principal struct {
 	KeyID   string
@@ -79,10 +49,10 @@ const (
 // Request is what Decide needs to know of a request. It holds no references into net/http.
 type Request struct {
 	Malformed  bool // row 0: malformed or ambiguous target or header
-	BadMethod  bool // row 0: CONNECT (but not extended CONNECT for WebSocket), TRACE
+	BadMethod  bool // row 0: a method that is not served; CONNECT and TRACE are refused in any case
 	Credential Credential
 
-	Method string
+	Method string // as received, case-sensitive; an extended CONNECT for WebSocket is judged as the GET that it stands for
 	Path   string // decoded, canonical: the path that the backend receives
 
 	Client    netip.Addr // unmapped; the zero value is "unknown", which no range contains

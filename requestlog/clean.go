@@ -1,0 +1,109 @@
+package requestlog
+
+import (
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// clean makes a record fit to be stored: bounded, printable, without tokens, with an id, a time and a node. It runs in the
+// writer, off the request path, and before anybody else sees the record.
+func clean(r *Record, node string, now time.Time) {
+	if r.Time.IsZero() {
+		r.Time = now
+	}
+	for _, c := range timeColumns {
+		if t := c.time(r); !t.IsZero() {
+			*t = cleanTime(*t)
+		}
+	}
+	if !ValidID(r.ID) {
+		r.ID = NewID(r.Time)
+	}
+	if r.Node == "" {
+		r.Node = node
+	}
+	if r.Client.Is4In6() || r.Client.Zone() != "" {
+		r.Client = r.Client.Unmap().WithZone("") // a zone is free text; and one address has one spelling
+	}
+	for _, c := range textColumns {
+		if s := c.text(r); *s != "" {
+			*s = cleanText(*s, c.MaxBytes)
+		}
+	}
+}
+
+// cleanTime is t in UTC to the millisecond, within the years that the stored form can spell.
+func cleanTime(t time.Time) time.Time {
+	t = t.UTC()
+	if y := t.Year(); y < 1970 || y > 9999 {
+		return time.UnixMilli(0).UTC()
+	}
+	return t.Truncate(time.Millisecond)
+}
+
+// cleanText masks tokens, escapes what could fool a terminal or a reader, and cuts. Plain text passes without allocation.
+func cleanText(s string, most int) string {
+	s = ScrubTokens(s)
+	if !isPlain(s) {
+		s = escapeControls(s, most)
+	}
+	return cutText(s, most)
+}
+
+// isPlain says whether s is printable ASCII throughout.
+func isPlain(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c >= 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+// escapeControls spells control characters, invalid UTF-8 and characters that turn or hide text (bidirectional marks, line
+// and paragraph separators) as \x1b or \u202e. It stops once the text is longer than most.
+func escapeControls(s string, most int) string {
+	var b strings.Builder
+	for i := 0; i < len(s) && b.Len() <= most; {
+		r, size := utf8.DecodeRuneInString(s[i:])
+		switch {
+		case r == utf8.RuneError && size == 1:
+			fmt.Fprintf(&b, `\x%02x`, s[i])
+		case r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0:
+			fmt.Fprintf(&b, `\x%02x`, r)
+		case r == 0x061c, r >= 0x200e && r <= 0x200f, r >= 0x2028 && r <= 0x202e, r >= 0x2066 && r <= 0x2069, r == 0xfeff:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		default:
+			b.WriteString(s[i : i+size])
+		}
+		i += size
+	}
+	return b.String()
+}
+
+// cutText cuts s to at most most bytes, at a character, and marks the cut with "…".
+func cutText(s string, most int) string {
+	const mark = "…"
+	if len(s) <= most {
+		return s
+	}
+	end := most - len(mark)
+	for end > 0 && !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return s[:end] + mark
+}
+
+// boundOutside cuts, before the record is queued, the texts that clients and backends choose, so that the queue's memory is
+// bounded too. Some room is left for the cleaning, which sees whole tokens and marks the cut.
+func boundOutside(r *Record) {
+	for _, c := range outsideColumns {
+		if s := c.text(r); len(*s) > c.MaxBytes+boundSlack {
+			*s = strings.Clone((*s)[:c.MaxBytes+boundSlack])
+		}
+	}
+}
+
+const boundSlack = 64

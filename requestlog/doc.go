@@ -1,0 +1,25 @@
+// Package requestlog keeps one record of every request that reached the gateway, and finds it again.
+//
+// # The way of one record
+//
+// The request path takes a [Record] from [Log.NewRecord], fills it, and gives it to [Log.Append]: a bounded lock-free queue,
+// never a wait. One writer goroutine gathers what came within the flush interval, cleans it (control characters, lengths,
+// anything that looks like a token), hands it in batches to the [Store], and then tells the observers and the tails.
+//
+// # Invariants
+//
+//   - Append never blocks, whatever the disk does.
+//   - The accounting is exact: Appended = Stored + Dropped + Queued, at any time, and Queued is 0 after Close.
+//   - Whatever was dropped leaves a gap record as soon as the store takes records again: how many, from when to when.
+//   - A batch that the store refuses is kept and tried again; meanwhile the queue fills, [Log.Ready] turns false, and only
+//     then are records dropped.
+//   - No text reaches a store, an observer or a tail before it was cleaned.
+//   - Records are ordered by id, and ids by the time at which the request began. A long request is stored late and still
+//     listed where it began.
+//
+// # The store
+//
+// [Journal] is the embedded store: JSON Lines written with zap, in the page cache within the flush interval (so that a
+// killed process loses at most that), on the disk within a second. Other stores stand behind the same [Store] interface
+// and pass the suite in requestlogtest.
+package requestlog

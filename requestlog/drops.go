@@ -1,0 +1,60 @@
+package requestlog
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// dropCount counts dropped records exactly, and remembers from when to when since the last gap record. Producers only add;
+// the writer reads.
+type dropCount struct {
+	refused atomic.Uint64 // by Append
+	given   atomic.Uint64 // up by Close, after Append had accepted them
+	from    atomic.Int64  // Unix nanoseconds of the first drop since the last gap record, 0 for none
+	to      atomic.Int64  // of the last drop
+
+	reported uint64 // writer only: how many stand in gap records
+}
+
+func (d *dropCount) add(n uint64, now time.Time) {
+	d.mark(now)
+	d.refused.Add(n) // behind mark, so that the writer never sees a count without its times
+}
+
+func (d *dropCount) giveUp(n uint64, now time.Time) {
+	d.mark(now)
+	d.given.Add(n)
+}
+
+func (d *dropCount) mark(now time.Time) {
+	ns := now.UnixNano()
+	d.to.Store(ns)
+	d.from.CompareAndSwap(0, ns)
+}
+
+func (d *dropCount) counts() (given, refused uint64) { return d.given.Load(), d.refused.Load() }
+
+// unreported is how many drops no gap record tells of yet. Writer only.
+func (d *dropCount) unreported() uint64 {
+	given, refused := d.counts()
+	return given + refused - d.reported
+}
+
+// fillGap makes r a gap record of everything unreported. Writer only; call reportedGap once it is stored.
+func (d *dropCount) fillGap(r *Record, now time.Time) {
+	from, to := d.from.Swap(0), d.to.Load()
+	r.Lost = int64(d.unreported())
+	r.LostFrom, r.LostTo = now, now
+	if from != 0 {
+		r.LostFrom = time.Unix(0, from)
+	}
+	if to != 0 {
+		r.LostTo = time.Unix(0, to)
+	}
+	r.ID = newID(gapPrefix, now)
+	r.Time = now
+	r.Decision = DecisionGap
+}
+
+// reportedGap notes that the gap record is stored.
+func (d *dropCount) reportedGap(r *Record) { d.reported += uint64(r.Lost) }

@@ -1,0 +1,188 @@
+package requestlog
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// retiredFile is a file that will not be written any more. handle is nil if it was lost to a failure.
+type retiredFile struct {
+	file   *journalFile
+	handle File
+}
+
+const retentionInterval = time.Minute
+
+// keepHouse syncs, seals and deletes, apart from the writer: a slow sync must not keep records in memory.
+func (j *Journal) keepHouse() {
+	defer close(j.finished)
+	syncs := time.NewTicker(j.o.SyncInterval)
+	defer syncs.Stop()
+	retention := time.NewTicker(retentionInterval)
+	defer retention.Stop()
+	j.retain()
+	for {
+		select {
+		case r := <-j.retired:
+			j.report("sealing a file", j.seal(r))
+			j.retain()
+		case <-syncs.C:
+			j.report("syncing", j.sync())
+		case <-retention.C:
+			j.rollIdle()
+			j.retain()
+		case <-j.quit:
+			for {
+				select {
+				case r := <-j.retired:
+					j.report("sealing a file", j.seal(r))
+				default:
+					return
+				}
+			}
+		}
+	}
+}
+
+func (j *Journal) report(doing string, err error) {
+	if err == nil {
+		return
+	}
+	j.errors.Add(1)
+	if j.keepLog.allow(j.now()) {
+		j.logger.Error("request log: "+doing, zap.Error(err))
+	}
+}
+
+// sync makes durable what was written since the last time. The writer may write, or even close the file, meanwhile.
+func (j *Journal) sync() error {
+	if !j.dirty.Swap(false) {
+		return nil
+	}
+	j.wmu.Lock()
+	sink := j.sink
+	j.wmu.Unlock()
+	if sink == nil {
+		return nil
+	}
+	if err := sink.Sync(); err != nil && !errors.Is(err, os.ErrClosed) {
+		return err
+	}
+	return nil
+}
+
+// rollIdle seals a file that nothing was written to for long: Write rolls only when it is called.
+func (j *Journal) rollIdle() {
+	j.wmu.Lock()
+	if j.current == nil || j.handle == nil || !j.mustRoll(0) {
+		j.wmu.Unlock()
+		return
+	}
+	r := retiredFile{j.current, j.handle}
+	j.current, j.handle, j.sink = nil, nil, nil
+	j.wmu.Unlock()
+	j.report("sealing a file", j.seal(r))
+}
+
+// seal syncs and closes a file and renames it after its records, or, if none can be read, after the time at which it was
+// begun; an empty one is removed.
+func (j *Journal) seal(r retiredFile) error {
+	var errs []error
+	if r.handle != nil {
+		if err := r.handle.Sync(); err != nil {
+			errs = append(errs, fmt.Errorf("syncing %s: %w", r.file.path, err))
+		}
+		if err := r.handle.Close(); err != nil {
+			errs = append(errs, fmt.Errorf("closing %s: %w", r.file.path, err))
+		}
+	}
+	j.mu.Lock()
+	r.file.closeBlock()
+	if len(r.file.blocks) == 0 {
+		r.file.span = emptySpan
+		r.file.span.add(positionOf(r.file.begun), r.file.begun.UnixMilli())
+	}
+	if r.file.size == 0 {
+		j.files = slices.DeleteFunc(j.files, func(f *journalFile) bool { return f == r.file })
+		errs = append(errs, ignoreMissing(j.fs.Remove(r.file.path)))
+	} else {
+		errs = append(errs, j.renameLocked(r.file))
+	}
+	j.mu.Unlock()
+	return errors.Join(append(errs, j.syncDir())...)
+}
+
+// renameLocked gives a file its sealed name. Readers open files under the same lock, so that none meets the moment between.
+func (j *Journal) renameLocked(f *journalFile) error {
+	for attempt := range maxNameAttempts {
+		path := filepath.Join(j.o.Dir, sealedName(f.span, attempt))
+		if _, err := j.fs.Stat(path); err == nil {
+			continue // a rename would replace it
+		}
+		if err := j.fs.Rename(f.path, path); err != nil {
+			return ignoreMissing(err) // it keeps its name; the next start seals it
+		}
+		f.path = path
+		return nil
+	}
+	return fmt.Errorf("more than %d files like %s", maxNameAttempts, sealedName(f.span, 0))
+}
+
+// syncDir makes renames and removals durable.
+func (j *Journal) syncDir() error {
+	d, err := j.fs.OpenFile(j.o.Dir, os.O_RDONLY, 0)
+	if err != nil {
+		return ignoreMissing(err)
+	}
+	err = d.Sync()
+	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, fs.ErrInvalid) {
+		err = nil // some file systems know no such thing
+	}
+	return errors.Join(err, d.Close())
+}
+
+// retain deletes whole files, the oldest first: those too old, and then as many as are too much. The file being written
+// stays.
+func (j *Journal) retain() {
+	oldest := j.now().Add(-j.o.Retention).UnixMilli()
+	j.wmu.Lock()
+	current := j.current
+	j.wmu.Unlock()
+
+	j.mu.Lock()
+	byAge := slices.Clone(j.files)
+	slices.SortStableFunc(byAge, func(a, b *journalFile) int { return cmp.Compare(a.span.last, b.span.last) })
+	var total int64
+	for _, f := range byAge {
+		total += f.size
+	}
+	var remove []*journalFile
+	for _, f := range byAge {
+		if f == current || f.span.last >= oldest && total <= j.o.MaxSize {
+			continue
+		}
+		total -= f.size
+		remove = append(remove, f)
+	}
+	j.files = slices.DeleteFunc(j.files, func(f *journalFile) bool { return slices.Contains(remove, f) })
+	j.mu.Unlock()
+
+	for _, f := range remove {
+		j.report("deleting an old file", ignoreMissing(j.fs.Remove(f.path)))
+	}
+}
+
+func ignoreMissing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}

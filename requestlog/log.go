@@ -1,0 +1,215 @@
+package requestlog
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// Log takes records from the request path and keeps them in a store. All methods are safe for concurrent use.
+type Log struct {
+	store  Store
+	node   string
+	now    func() time.Time
+	logger *zap.Logger
+
+	queue *ring
+	pool  sync.Pool // *Record, zeroed
+	drops dropCount
+
+	// armed is 1 while the writer is awake or about to be: only the first record after a pause has to wake it.
+	armed      atomic.Uint32
+	wake       chan struct{} // capacity 1: records wait
+	urgent     chan struct{} // capacity 1: the queue is half full, do not gather any longer
+	urgentMask uint64        // positions at which a producer looks whether the queue is half full
+	flushes    chan chan struct{}
+	closing    chan struct{} // closed by Close
+	done       chan struct{} // closed when the writer has ended
+	closeOnce  sync.Once
+	closeErr   error // valid after done
+
+	stored atomic.Uint64
+	gaps   atomic.Uint64
+	errors atomic.Uint64
+
+	mu        sync.Mutex // serialises changes of the two lists; readers load them without it
+	observers atomic.Pointer[[]func(*Record)]
+	tails     atomic.Pointer[[]*tail]
+}
+
+// Stats are counts since Open. Appended = Stored + Dropped + Queued, exactly, whenever they are read while nothing is in
+// flight; Queued is 0 after Close.
+type Stats struct {
+	Queued   int    // accepted, not yet stored
+	Capacity int    // of the queue
+	Appended uint64 // calls of Append
+	Stored   uint64 // records kept; gap records do not count
+	Dropped  uint64 // refused by Append, or given up by Close
+	Gaps     uint64 // gap records kept
+	Errors   uint64 // failed writes, syncs and deletions
+	Skipped  uint64 // unreadable lines met so far
+	Files    int    // of the store
+	Bytes    int64  // of those files
+}
+
+// Open opens the log and starts its writer.
+func Open(o Options) (*Log, error) {
+	if err := o.setDefaults(); err != nil {
+		return nil, fmt.Errorf("opening the request log: %w", err)
+	}
+	store := o.Store
+	if store == nil {
+		j, err := OpenJournal(JournalOptions{
+			Dir: o.Dir, Retention: o.Retention, MaxSize: o.MaxSize, Now: o.Now, Logger: o.Logger, FS: o.FS,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("opening the request log: %w", err)
+		}
+		store = j
+	}
+	queue := newRing(o.QueueSize)
+	l := &Log{
+		store:      store,
+		node:       o.Node,
+		now:        o.Now,
+		logger:     o.Logger,
+		queue:      queue,
+		wake:       make(chan struct{}, 1),
+		urgent:     make(chan struct{}, 1),
+		urgentMask: uint64(min(256, max(1, len(queue.places)/4)) - 1),
+		flushes:    make(chan chan struct{}),
+		closing:    make(chan struct{}),
+		done:       make(chan struct{}),
+	}
+	l.pool.New = func() any { return new(Record) }
+	w := &writer{log: l, interval: o.FlushInterval}
+	go w.run()
+	return l, nil
+}
+
+// NewRecord hands out a zeroed record to fill and give to Append.
+func (l *Log) NewRecord() *Record { return l.pool.Get().(*Record) }
+
+func (l *Log) release(r *Record) {
+	*r = Record{}
+	l.pool.Put(r)
+}
+
+// Append queues the record and never blocks. The record is the log's from then on, also when the answer is false: then the
+// queue is full, or the log closed, and the record counts as dropped.
+func (l *Log) Append(r *Record) bool {
+	boundOutside(r)
+	position, ok := l.queue.push(r)
+	if !ok {
+		l.drops.add(1, l.now())
+		l.release(r)
+		l.arm()
+		return false
+	}
+	l.arm()
+	if position&l.urgentMask == l.urgentMask && l.queue.len() >= len(l.queue.places)/2 {
+		signal(l.urgent)
+	}
+	return true
+}
+
+// arm wakes the writer if it sleeps.
+func (l *Log) arm() {
+	if l.armed.Load() == 0 && l.armed.CompareAndSwap(0, 1) {
+		signal(l.wake)
+	}
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// Ready says whether the queue has room for the records of requests that begin now. It turns false when the queue is three
+// quarters full: the rest is for the requests that are already on their way, and for the record of the refusal itself.
+func (l *Log) Ready() bool {
+	return !l.queue.closed() && l.queue.len() < max(1, len(l.queue.places)/4*3)
+}
+
+// Stats answers the counts.
+func (l *Log) Stats() Stats {
+	// The order makes Queued never negative: what is stored was appended before.
+	s := Stats{Stored: l.stored.Load(), Gaps: l.gaps.Load(), Errors: l.errors.Load(), Capacity: len(l.queue.places)}
+	given, refused := l.drops.counts()
+	s.Dropped = given + refused
+	accepted := l.queue.claimed()
+	s.Appended = accepted + refused
+	s.Queued = int(accepted - s.Stored - given)
+	st := l.store.Stats()
+	s.Errors += st.Errors
+	s.Skipped, s.Files, s.Bytes = st.Skipped, st.Files, st.Bytes
+	return s
+}
+
+// Observe registers f to be called by the writer for each stored record, gap records included, never on the request path.
+// f must be quick (the writer waits for it), and neither keep nor change the record.
+func (l *Log) Observe(f func(*Record)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var list []func(*Record)
+	if old := l.observers.Load(); old != nil {
+		list = append(list, *old...)
+	}
+	list = append(list, f)
+	l.observers.Store(&list)
+}
+
+// List answers one page of the records that the filter selects, newest first, behind the cursor: a record's id, the Next of
+// a page, or "" for the newest. limit is taken as 1 to MaxLimit.
+func (l *Log) List(ctx context.Context, f Filter, limit int, startingAfter string) (Page, error) {
+	if startingAfter != "" && !ValidID(startingAfter) {
+		return Page{}, &FilterError{"starting_after", fmt.Sprintf("%q is not a request id", cutText(startingAfter, 64))}
+	}
+	return l.store.List(ctx, Query{Filter: f, Limit: min(max(limit, 1), MaxLimit), After: startingAfter})
+}
+
+// Get answers the record of the id, or ErrNotFound.
+func (l *Log) Get(ctx context.Context, id string) (*Record, error) {
+	if !ValidID(id) {
+		return nil, ErrNotFound
+	}
+	return l.store.Get(ctx, id)
+}
+
+// Flush waits until everything that was appended before is stored, and so visible to List and Get. It fails when ctx ends
+// first: the store may be refusing records for a long time.
+func (l *Log) Flush(ctx context.Context) error {
+	flushed := make(chan struct{})
+	select {
+	case l.flushes <- flushed:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-l.done:
+		return ErrClosed
+	}
+	select {
+	case <-flushed:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-l.done:
+		return ErrClosed
+	}
+}
+
+// Close refuses further records, stores everything that was accepted, makes it durable and closes the store. If the store
+// refuses records for longer than closeGrace, they are given up, counted as dropped, and named in the error.
+func (l *Log) Close() error {
+	l.closeOnce.Do(func() {
+		l.queue.close()
+		close(l.closing)
+	})
+	<-l.done
+	return l.closeErr
+}

@@ -1,0 +1,63 @@
+package requestlog
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Record is one request. Its text fields are plain strings: this package knows no type of the gateway. What each field means
+// and how it is called outside (JSON, columns, CSV, filters) stands in one place, the table in schema.go.
+//
+// A record from [Log.NewRecord] belongs to the caller until [Log.Append], and to the log from then on. A record that the
+// log hands out (lists, tails) belongs to who receives it.
+type Record struct {
+	ID       string        // "req_…", see NewID; "gap_…" for a gap record
+	Time     time.Time     // when the request began; kept in UTC, to the millisecond
+	Duration time.Duration // whole, gateway and backend; kept to the microsecond
+	Upstream time.Duration // spent in the next handler, 0 if it was never reached; kept to the microsecond
+
+	Method string
+	Path   string // as decided
+	Target string // as received, query values redacted: RedactTarget
+	Query  string // query keys only: RedactQuery
+	Host   string
+	Status int
+
+	Decision           string // "allowed", "open", "preflight", or the error code; "gap" for a gap record
+	RequiredPermission string // "charges_write"
+	Key                string // "key_…"
+	TokenMasked        string
+	Kind, Mode         string
+	Sandbox, Owner     string
+	Account            string // the account acted on
+	Resource, Access   string
+
+	Client            netip.Addr
+	UserAgent         string
+	APIVersion        string
+	IdempotencyKey    string
+	BytesIn, BytesOut int64
+	UpstreamAddress   string // the backend that answered
+	Node              string // Options.Node if empty
+	TLS, Protocol     string // "1.3", "HTTP/2.0"
+	ErrorType         string // of the backend's JSON error body, or our own
+	ErrorCode         string
+	ErrorMessage      string
+	SuccessorUsed     bool // the token of a rotation's successor was used
+
+	// Lost is 0 for a request. A gap record says that this many records, between LostFrom and LostTo, are missing.
+	Lost             int64
+	LostFrom, LostTo time.Time
+}
+
+// DecisionGap is the Decision of a gap record.
+const DecisionGap = "gap"
+
+// IsGap says whether the record stands for dropped records rather than for a request.
+func (r *Record) IsGap() bool { return r.Lost > 0 }
+
+// clone copies the record for a reader of its own. Strings are immutable, so that a shallow copy is enough.
+func (r *Record) clone() *Record {
+	c := *r
+	return &c
+}

@@ -1,0 +1,67 @@
+package requestlog
+
+import (
+	"context"
+	"errors"
+)
+
+// Errors of the log and its stores.
+var (
+	// ErrNotFound: no record has the id, or it is no longer kept.
+	ErrNotFound = errors.New("no such request record")
+	// ErrClosed: the log was closed.
+	ErrClosed = errors.New("the request log is closed")
+	// ErrTooManyTails: as many live tails as one process serves are open.
+	ErrTooManyTails = errors.New("too many live tails of the request log are open")
+)
+
+// Store keeps records. The suite in requestlogtest says what an implementation must do.
+//
+// Write is called by one goroutine at a time; the other methods by any number, also during a Write.
+type Store interface {
+	// Write keeps the records, which are clean and complete, and answers how many of them it kept, counted from the front:
+	// those can be read and survive the process from then on. The others (err is not nil then) will be given again.
+	// Write neither keeps nor changes the records. Records come in the order in which requests ended, so that an id may be
+	// smaller than the ids before it.
+	Write(records []*Record) (stored int, err error)
+
+	// List answers one page, newest first.
+	List(ctx context.Context, q Query) (Page, error)
+
+	// Get answers the record of the id, or ErrNotFound.
+	Get(ctx context.Context, id string) (*Record, error)
+
+	// Stats answers what the store knows of itself.
+	Stats() StoreStats
+
+	// Close makes everything kept durable and releases the store.
+	Close() error
+}
+
+// Query asks for one page of records.
+type Query struct {
+	Filter Filter
+	Limit  int    // 1 to MaxLimit
+	After  string // a record's id or Page.Next; "" for the newest
+}
+
+// MaxLimit is the most records of one page.
+const MaxLimit = 1000
+
+// Page is one page of a list, newest first.
+type Page struct {
+	Records []*Record
+	// More says that records may follow.
+	More bool
+	// Next is the cursor of the following page, "" if !More. It is the last record's id, or, where the bounded work of
+	// one page ended before the page was full (perhaps with no record at all), a position between records.
+	Next string
+}
+
+// StoreStats are what a store knows of itself.
+type StoreStats struct {
+	Files   int    // files on disk
+	Bytes   int64  // their size together
+	Skipped uint64 // unreadable lines met so far: torn by a crash, or damaged
+	Errors  uint64 // failures beside Write's: syncing, sealing, deleting
+}

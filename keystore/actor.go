@@ -7,3 +7,14 @@ type Actor struct {
 	Name    string // for people to read
 	Address string // client address, "" if none
 }
+
+// label is how objects name who made them.
+func (a Actor) label() string {
+	switch {
+	case a.ID != "":
+		return a.ID
+	case a.Name != "":
+		return a.Name
+	}
+	return a.Kind
+}

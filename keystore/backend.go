@@ -100,3 +100,18 @@ type UsageRow struct {
 	KeyID string
 	Usage Usage
 }
+
+// String is the table's name for people.
+func (t Table) String() string {
+	switch t {
+	case TableOrganization:
+		return "organization"
+	case TableAccount:
+		return "account"
+	case TableSandbox:
+		return "sandbox"
+	case TableKey:
+		return "key"
+	}
+	return "row of an unknown table"
+}

@@ -51,8 +51,9 @@ type Key struct {
 	// Principal is the compiled form of the rights above; Permissions and ConnectedPermissions live there only.
 	Principal policy.Principal
 
-	sealed *sealed    // the token under the master keyset; nil: cannot be revealed any more, or never could
-	usage  *usageCell // shared by all versions of the key
+	revealed bool       // the one reveal has been used up
+	sealed   string     // the token under the master keyset; "": cannot be revealed any more, or never could
+	usage    *usageCell // shared by all versions of the key
 }
 
 // Owner is the id of the account or the organization that holds the key.
@@ -86,5 +87,5 @@ func (k *Key) Revealable() bool {
 	if k.Deleted || !k.EndedAt.IsZero() {
 		return false
 	}
-	return k.PublicToken != "" || k.sealed != nil
+	return k.PublicToken != "" || k.sealed != ""
 }

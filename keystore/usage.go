@@ -1,10 +1,15 @@
 package keystore
 
 import (
+	"context"
+	"fmt"
 	"net/netip"
 	"sync/atomic"
 	"time"
 )
+
+// usageInterval is how often the last use of keys is saved.
+const usageInterval = time.Minute
 
 // Usage is when and from where a key was last used.
 type Usage struct {
@@ -15,6 +20,97 @@ type Usage struct {
 // usageCell is the last use of one key. Every version of the key points to the same cell, so that a use is noted
 // without looking anything up.
 type usageCell struct {
-	last  atomic.Pointer[Usage]
-	saved atomic.Int64 // unix milliseconds of the use that the backend has; 0: none
+	last   atomic.Pointer[Usage]
+	queued atomic.Bool // waits in Store.touched to be saved
+}
+
+// touchedKey is one key in the stack of those that were used since the last save.
+type touchedKey struct {
+	id   string
+	cell *usageCell
+	next *touchedKey
+}
+
+// Touch notes that a key, as Lookup gave it, was used. It takes no lock. Within a second it notes a further use only if
+// it comes from another address, so that a busy key costs two atomic reads.
+func (s *Store) Touch(k *Key, at time.Time, from netip.Addr) {
+	if k == nil || k.usage == nil {
+		return
+	}
+	cell := k.usage
+	last := cell.last.Load()
+	if last != nil {
+		since := at.Sub(last.At)
+		if since < 0 || (since < time.Second && last.Address == from) {
+			return
+		}
+	}
+	if !cell.last.CompareAndSwap(last, &Usage{At: milliseconds(at), Address: from}) {
+		return // somebody noted a use at this very moment: as good as this one
+	}
+	if !cell.queued.Load() && cell.queued.CompareAndSwap(false, true) {
+		s.queue(&touchedKey{id: k.ID, cell: cell})
+	}
+}
+
+func (s *Store) queue(t *touchedKey) {
+	for {
+		t.next = s.touched.Load()
+		if s.touched.CompareAndSwap(t.next, t) {
+			return
+		}
+	}
+}
+
+// LastUsed is when a key was last used, false if it never was or does not exist.
+func (s *Store) LastUsed(keyID string) (Usage, bool) {
+	k, ok := s.snap.Load().Key(keyID)
+	if !ok || k.usage == nil {
+		return Usage{}, false
+	}
+	last := k.usage.last.Load()
+	if last == nil {
+		return Usage{}, false
+	}
+	return *last, true
+}
+
+// saveUsage gives the backend the uses since the last save. It is no commit: nothing hangs on it.
+func (s *Store) saveUsage(ctx context.Context) error {
+	s.saving.Lock()
+	defer s.saving.Unlock()
+	var rows []UsageRow
+	var keys []*touchedKey
+	for t := s.touched.Swap(nil); t != nil; t = t.next {
+		t.cell.queued.Store(false) // before reading it: a use from here on queues the key again
+		rows = append(rows, UsageRow{KeyID: t.id, Usage: *t.cell.last.Load()})
+		keys = append(keys, t)
+	}
+	if len(rows) == 0 {
+		return nil
+	}
+	err := s.backend.SaveUsage(ctx, rows)
+	if err != nil {
+		for _, t := range keys {
+			if t.cell.queued.CompareAndSwap(false, true) {
+				s.queue(&touchedKey{id: t.id, cell: t.cell})
+			}
+		}
+	}
+	return err
+}
+
+func (s *Store) loadUsage(ctx context.Context) error {
+	snap := s.snap.Load()
+	err := s.backend.LoadUsage(ctx, func(r UsageRow) error {
+		if k, ok := snap.Key(r.KeyID); ok {
+			u := r.Usage
+			k.usage.last.Store(&u)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("when keys were last used: %w", err)
+	}
+	return nil
 }

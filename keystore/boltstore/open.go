@@ -1,0 +1,234 @@
+package boltstore
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+	boltErrors "go.etcd.io/bbolt/errors"
+
+	"github.com/keystile/keystile/keystore"
+)
+
+// DefaultLockTimeout is how long Open waits for a file that another process has open.
+const DefaultLockTimeout = time.Second
+
+// Options of a store file. The zero value is good.
+type Options struct {
+	LockTimeout time.Duration // 0: DefaultLockTimeout
+}
+
+var (
+	bucketMeta   = []byte("meta")
+	bucketEvents = []byte("events")
+	bucketUsage  = []byte("usage")
+	bucketTables = map[keystore.Table][]byte{
+		keystore.TableOrganization: []byte("organizations"),
+		keystore.TableAccount:      []byte("accounts"),
+		keystore.TableSandbox:      []byte("sandboxes"),
+		keystore.TableKey:          []byte("keys"),
+	}
+	// tableOrder is the order of a load: owners before what they own.
+	tableOrder = []keystore.Table{
+		keystore.TableOrganization, keystore.TableAccount, keystore.TableSandbox, keystore.TableKey,
+	}
+
+	metaFormat = []byte("format")
+	metaHead   = []byte("head")
+	format     = []byte("keystile key store 1")
+)
+
+// Store is an open file. It is a [keystore.Backend].
+type Store struct {
+	db   *bolt.DB
+	path string
+
+	// fresh: Open made the file and nothing was stored since. Such a file is removed by Close, so that a start that fails
+	// for another reason leaves nothing behind.
+	fresh   bool
+	madeDir string // the directory that Open made, "" if it was there
+}
+
+var _ keystore.Backend = (*Store)(nil)
+
+// Open opens a store file, or makes it (0600) and its directory (0700). The errors are for the operator: one sentence
+// that names the file.
+func Open(path string, o Options) (*Store, error) {
+	if o.LockTimeout == 0 {
+		o.LockTimeout = DefaultLockTimeout
+	}
+	s := &Store{path: path}
+	switch err := checkFile(path); {
+	case errors.Is(err, fs.ErrNotExist):
+		s.fresh = true
+		if s.madeDir, err = makeDir(filepath.Dir(path)); err != nil {
+			return nil, fmt.Errorf("the key store %q cannot be made: %w", path, err)
+		}
+	case err != nil:
+		return nil, err
+	}
+	err := s.open(&o)
+	if err != nil {
+		if s.fresh && !errors.Is(err, errInUse) {
+			s.removeFresh()
+		}
+		return nil, err
+	}
+	return s, nil
+}
+
+var errInUse = errors.New("is in use by another process")
+
+func (s *Store) open(o *Options) error {
+	var file *os.File
+	err := guard(func() (err error) {
+		s.db, err = bolt.Open(s.path, 0o600, &bolt.Options{
+			Timeout:      o.LockTimeout,
+			FreelistType: bolt.FreelistMapType,
+			OpenFile: func(name string, flag int, mode os.FileMode) (_ *os.File, err error) {
+				file, err = os.OpenFile(name, flag, mode)
+				return file, err
+			},
+		})
+		return err
+	})
+	switch {
+	case errors.Is(err, boltErrors.ErrTimeout):
+		return fmt.Errorf("the key store %q %w", s.path, errInUse)
+	case err != nil:
+		return fmt.Errorf("the key store %q cannot be opened: %w", s.path, err)
+	}
+	err = s.stillThere(file)
+	switch {
+	case err != nil:
+	case s.fresh:
+		err = s.initialize()
+	default:
+		err = s.check()
+	}
+	if err != nil {
+		return errors.Join(err, s.db.Close())
+	}
+	return nil
+}
+
+// stillThere says whether the file that we have locked is the one that has the name. While we waited for the lock, its
+// last owner may have removed it: what we would write then would be in no directory.
+func (s *Store) stillThere(file *os.File) error {
+	ours, err := file.Stat()
+	if err == nil {
+		var named os.FileInfo
+		if named, err = os.Stat(s.path); err == nil && !os.SameFile(ours, named) {
+			err = errors.New("it was replaced while it was being opened; start again")
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("the key store %q cannot be opened: %w", s.path, err)
+	}
+	return nil
+}
+
+// initialize makes the buckets of a new file and syncs the file's name, which bolt does not.
+func (s *Store) initialize() error {
+	err := s.update(func(tx *bolt.Tx) error {
+		meta, err := tx.CreateBucketIfNotExists(bucketMeta)
+		if err != nil {
+			return err
+		}
+		for _, name := range append([][]byte{bucketEvents, bucketUsage}, tables()...) {
+			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+				return err
+			}
+		}
+		// Another process may have been first between our look and our lock.
+		if meta.Get(metaFormat) != nil {
+			s.fresh = false
+			return nil
+		}
+		if err := meta.Put(metaFormat, format); err != nil {
+			return err
+		}
+		return meta.Put(metaHead, encodeHead(keystore.Head{}))
+	})
+	if err != nil {
+		return fmt.Errorf("the key store %q cannot be made: %w", s.path, err)
+	}
+	if err := syncDir(filepath.Dir(s.path)); err != nil {
+		return fmt.Errorf("the key store %q cannot be made: %w", s.path, err)
+	}
+	return nil
+}
+
+func tables() [][]byte {
+	names := make([][]byte, 0, len(tableOrder))
+	for _, t := range tableOrder {
+		names = append(names, bucketTables[t])
+	}
+	return names
+}
+
+// check looks whether an existing file is a store of ours, without changing it.
+func (s *Store) check() error {
+	return s.view(func(tx *bolt.Tx) error { return checkFormat(tx) })
+}
+
+func checkFormat(tx *bolt.Tx) error {
+	meta := tx.Bucket(bucketMeta)
+	if meta == nil {
+		return errors.New("the file is no key store of this program")
+	}
+	if got := meta.Get(metaFormat); !bytes.Equal(got, format) {
+		if bytes.HasPrefix(got, []byte("keystile key store ")) {
+			return errors.New("it was written by a newer version of the program")
+		}
+		return errors.New("the file is no key store of this program")
+	}
+	for _, name := range append([][]byte{bucketEvents, bucketUsage}, tables()...) {
+		if tx.Bucket(name) == nil {
+			return fmt.Errorf("the file is damaged: it has no %s", name)
+		}
+	}
+	_, err := decodeHead(meta.Get(metaHead))
+	return err
+}
+
+// Close releases the file. The store cannot be used after it.
+func (s *Store) Close() error {
+	err := s.db.Close()
+	if s.fresh {
+		s.removeFresh()
+	}
+	return err
+}
+
+func (s *Store) removeFresh() {
+	_ = os.Remove(s.path)
+	if s.madeDir != "" {
+		_ = os.Remove(s.madeDir) // only if it is empty
+	}
+}
+
+// makeDir makes the directory, and says so if it was not there.
+func makeDir(dir string) (made string, err error) {
+	if _, err := os.Stat(dir); err == nil {
+		return "", nil
+	}
+	return dir, os.MkdirAll(dir, 0o700)
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	if err = d.Sync(); runtime.GOOS == "windows" {
+		err = nil // directories cannot be synced there
+	}
+	return errors.Join(err, d.Close())
+}

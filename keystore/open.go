@@ -1,0 +1,184 @@
+package keystore
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/go-memdb"
+	"go.uber.org/zap"
+)
+
+// Open loads everything from the backend into memory and is then ready for look-ups. The store owns the backend from here
+// on and closes it, also if Open fails. The master key file is made if the backend is new and the file does not exist.
+func Open(ctx context.Context, o Options) (*Store, error) {
+	if err := o.complete(); err != nil {
+		if o.Backend != nil {
+			err = errors.Join(err, o.Backend.Close())
+		}
+		return nil, err
+	}
+	s, err := open(ctx, &o)
+	if err != nil {
+		return nil, errors.Join(err, o.Backend.Close())
+	}
+	go s.work()
+	return s, nil
+}
+
+func open(ctx context.Context, o *Options) (*Store, error) {
+	db, err := memdb.NewMemDB(schema())
+	if err != nil {
+		return nil, fmt.Errorf("opening the key store: %w", err)
+	}
+	s := &Store{
+		backend:   o.Backend,
+		logger:    o.Logger,
+		now:       o.Now,
+		db:        db,
+		directory: newDirectory(),
+		stop:      make(chan struct{}),
+		done:      make(chan struct{}),
+		ids:       idMaker{rand: o.Rand},
+		tokens:    tokenMaker{rand: o.Rand},
+		intern:    newInterner(),
+	}
+	s.rules.Store(&rules{resources: o.Resources, ipv6Ranges: o.IPv6Ranges})
+	started := time.Now()
+	found, err := s.load(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("loading the key store: %w", err)
+	}
+	if err := s.checkChain(ctx); err != nil {
+		return nil, fmt.Errorf("loading the key store: %w", err)
+	}
+	if s.seal, err = openSealer(ctx, o, found.sealed); err != nil {
+		return nil, err
+	}
+	cache, err := newHot(o.CacheEntries)
+	if err != nil {
+		return nil, err
+	}
+	s.hot.Store(cache)
+	s.logger.Info("opened the key store",
+		zap.Int("keys", found.keys), zap.Int("accounts", len(found.accounts)),
+		zap.Uint64("revision", s.head.Revision), zap.Duration("took", time.Since(started)))
+	return s, nil
+}
+
+// loaded is what a load found beside the rows.
+type loaded struct {
+	keys     int
+	accounts []*Account
+	sealed   string // id of a key whose token is sealed; "": there is none
+}
+
+func (s *Store) load(ctx context.Context) (*loaded, error) {
+	found := new(loaded)
+	txn := s.db.Txn(true)
+	defer txn.Abort()
+	head, err := s.backend.Load(ctx, func(r Row) error {
+		if err := s.loadRow(txn, r, found); err != nil {
+			return fmt.Errorf("%s %q: %w", r.Table, r.ID, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	txn.Commit()
+	s.directory.load(found.accounts)
+	s.head = head
+	s.snap.Store(&Snapshot{txn: s.db.Txn(false), head: head, keys: found.keys})
+	return found, s.loadUsage(ctx)
+}
+
+func (s *Store) loadRow(txn *memdb.Txn, r Row, found *loaded) error {
+	s.ids.seen(r.ID)
+	switch r.Table {
+	case TableOrganization:
+		o, err := decodeOrganization(r.ID, r.Data)
+		if err != nil {
+			return err
+		}
+		return txn.Insert(tableOrganizations, o)
+	case TableAccount:
+		a, err := decodeAccount(s.intern, r.ID, r.Data)
+		if err != nil {
+			return err
+		}
+		found.accounts = append(found.accounts, a)
+		return txn.Insert(tableAccounts, a)
+	case TableSandbox:
+		b, err := decodeSandbox(s.intern, r.ID, r.Data)
+		if err != nil {
+			return err
+		}
+		return txn.Insert(tableSandboxes, b)
+	case TableKey:
+		k, err := decodeKey(s.intern, r.ID, r.Data)
+		if err != nil {
+			return err
+		}
+		found.keys++
+		if k.sealed != "" {
+			found.sealed = k.ID
+		}
+		if k.Imported {
+			s.imported.Store(true)
+		}
+		return txn.Insert(tableKeys, k)
+	}
+	return errors.New("written by a newer version of the program")
+}
+
+// checkChain compares the newest event with the head: a store whose trail was cut or edited at its end does not start.
+func (s *Store) checkChain(ctx context.Context) error {
+	if s.head.Events == 0 {
+		return nil
+	}
+	seen := false
+	err := s.backend.Events(ctx, s.head.Events, s.head.Events, false, func(e EventRow) error {
+		seen = sha256.Sum256(e.Body) == s.head.Hash
+		return nil
+	})
+	if err == nil && !seen {
+		err = fmt.Errorf("the newest event (%d) is missing or is not the one that the store's head names", s.head.Events)
+	}
+	return err
+}
+
+// work does what needs no caller until Close: it saves the usage, and it settles a commit whose outcome is unknown.
+func (s *Store) work() {
+	defer close(s.done)
+	save, settle := time.NewTicker(usageInterval), time.NewTicker(time.Second)
+	defer save.Stop()
+	defer settle.Stop()
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-save.C:
+			ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
+			if err := s.saveUsage(ctx); err != nil {
+				s.logger.Warn("saving when keys were last used", zap.Error(err))
+			}
+			cancel()
+		case <-settle.C:
+			s.settle()
+		}
+	}
+}
+
+func (s *Store) settle() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.pending == nil || s.closed {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
+	defer cancel()
+	_ = s.settleLocked(ctx) // it logs; the next tick tries again
+}

@@ -1,0 +1,163 @@
+package keystore
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/hashicorp/go-memdb"
+
+	"github.com/keystile/keystile/policy"
+)
+
+// The tables and indexes in memory. An index over a million keys costs 400 MB, so each one earns its place:
+//
+//	keys by id      required by memdb; since ids sort by creation it is also the order of the list of all keys
+//	keys by digest  the look-up of a request; its watch channels keep the cache honest
+//	keys by owner   the keys of one account or organization and mode, by creation
+//	accounts by organization, sandboxes by account: their lists
+const (
+	tableOrganizations = "organizations"
+	tableAccounts      = "accounts"
+	tableSandboxes     = "sandboxes"
+	tableKeys          = "keys"
+
+	indexID           = "id"
+	indexDigest       = "digest"
+	indexOwner        = "owner"
+	indexOrganization = "organization"
+	indexAccount      = "account"
+)
+
+func schema() *memdb.DBSchema {
+	return &memdb.DBSchema{Tables: map[string]*memdb.TableSchema{
+		tableOrganizations: table(tableOrganizations, unique(indexID, indexer[*Organization]{
+			write: func(o *Organization) []byte { return idKey(o.ID) },
+			read:  readID,
+		})),
+		tableAccounts: table(tableAccounts,
+			unique(indexID, indexer[*Account]{
+				write: func(a *Account) []byte { return idKey(a.ID) },
+				read:  readID,
+			}),
+			// Accounts that stand alone are not in the index.
+			&memdb.IndexSchema{Name: indexOrganization, Unique: true, AllowMissing: true, Indexer: indexer[*Account]{
+				write: func(a *Account) []byte {
+					if a.Organization == "" {
+						return nil
+					}
+					return groupKey(a.Organization, 0, a.ID)
+				},
+				read: readGroup,
+			}}),
+		tableSandboxes: table(tableSandboxes,
+			unique(indexID, indexer[*Sandbox]{
+				write: func(b *Sandbox) []byte { return idKey(b.ID) },
+				read:  readID,
+			}),
+			unique(indexAccount, indexer[*Sandbox]{
+				write: func(b *Sandbox) []byte { return groupKey(b.Account, 0, b.ID) },
+				read:  readGroup,
+			})),
+		tableKeys: table(tableKeys,
+			unique(indexID, indexer[*Key]{
+				write: func(k *Key) []byte { return idKey(k.ID) },
+				read:  readID,
+			}),
+			unique(indexDigest, indexer[*Key]{
+				write: func(k *Key) []byte { return append([]byte(nil), k.Digest[:]...) },
+				read:  readDigest,
+			}),
+			unique(indexOwner, indexer[*Key]{
+				write: func(k *Key) []byte { return groupKey(k.Owner(), byte(k.Mode), k.ID) },
+				read:  readGroup,
+			})),
+	}}
+}
+
+func table(name string, indexes ...*memdb.IndexSchema) *memdb.TableSchema {
+	t := &memdb.TableSchema{Name: name, Indexes: make(map[string]*memdb.IndexSchema, len(indexes))}
+	for _, ix := range indexes {
+		t.Indexes[ix.Name] = ix
+	}
+	return t
+}
+
+func unique(name string, ix memdb.Indexer) *memdb.IndexSchema {
+	return &memdb.IndexSchema{Name: name, Unique: true, Indexer: ix}
+}
+
+// indexer computes index keys by functions: memdb's own indexers go through reflection.
+type indexer[T any] struct {
+	write func(T) []byte // nil: the object is not in the index
+	read  func(args []any) ([]byte, error)
+}
+
+// FromObject is the key of an object.
+func (x indexer[T]) FromObject(raw any) (bool, []byte, error) {
+	obj, ok := raw.(T)
+	if !ok {
+		return false, nil, fmt.Errorf("indexing: got a %T", raw)
+	}
+	key := x.write(obj)
+	return key != nil, key, nil
+}
+
+// FromArgs is the key of a look-up.
+func (x indexer[T]) FromArgs(args ...any) ([]byte, error) { return x.read(args) }
+
+var errIndexArgs = errors.New("wrong arguments for this index")
+
+// idKey ends with a zero byte, so that no id is the prefix of another.
+func idKey(id string) []byte {
+	b := make([]byte, 0, len(id)+1)
+	return append(append(b, id...), 0)
+}
+
+func readID(args []any) ([]byte, error) {
+	if len(args) != 1 {
+		return nil, errIndexArgs
+	}
+	id, ok := args[0].(string)
+	if !ok {
+		return nil, errIndexArgs
+	}
+	return idKey(id), nil
+}
+
+// readDigest wants a pointer: an array in an interface would be copied to the heap once more.
+func readDigest(args []any) ([]byte, error) {
+	if len(args) != 1 {
+		return nil, errIndexArgs
+	}
+	d, ok := args[0].(*policy.Digest)
+	if !ok {
+		return nil, errIndexArgs
+	}
+	return d[:], nil
+}
+
+// groupKey orders the rows of one group (an owner, and for keys a mode) by creation. The rows' own prefix says nothing
+// here and is left out: the key then fits in 48 bytes.
+func groupKey(group string, mode byte, id string) []byte {
+	_, body, ok := cutIDPrefix(id)
+	if !ok {
+		body = id
+	}
+	b := make([]byte, 0, len(group)+len(body)+3)
+	b = append(append(b, group...), 0, mode)
+	return append(append(b, body...), 0)
+}
+
+// readGroup takes (group string, mode byte, id string). The id "" is where the group begins; see afterAll for its end.
+func readGroup(args []any) ([]byte, error) {
+	if len(args) != 3 {
+		return nil, errIndexArgs
+	}
+	group, ok1 := args[0].(string)
+	mode, ok2 := args[1].(byte)
+	id, ok3 := args[2].(string)
+	if !ok1 || !ok2 || !ok3 {
+		return nil, errIndexArgs
+	}
+	return groupKey(group, mode, id), nil
+}

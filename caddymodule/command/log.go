@@ -1,0 +1,179 @@
+package command
+
+import (
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+
+	"github.com/keystile/keystile/requestlog"
+)
+
+func logCommand() caddycmd.Command {
+	return group("log", "Reads the request log", `
+Reads the request log: one record for every request that reached the gateway,
+allowed or not. Records name keys by id and mask, never by token.`,
+		logList, logShow, logTail)
+}
+
+// logFilters are the flags of a log query that go to the API as they are, by their description.
+var logFilters = []struct{ name, usage string }{
+	{"key", "Id of the key"},
+	{"account", "Id of the account acted on"},
+	{"owner", "Id of the account or organization that owns the key"},
+	{"mode", "live or sandbox"},
+	{"kind", "secret, publishable, restricted or organization"},
+	{"sandbox", "Id of the sandbox"},
+	{"status", "Status as 403, or a class of them as 4xx"},
+	{"method", "Method, such as POST"},
+	{"path", "A path and what is below it, or a glob with *"},
+	{"host", "Host of the request"},
+	{"resource", "Resource of the catalog"},
+	{"access", "read or write"},
+	{"decision", "allowed, open, preflight, or the code of a refusal"},
+	{"error-type", "Error type that was answered"},
+	{"error-code", "Error code that was answered"},
+	{"client-address", "Client address or CIDR range"},
+	{"api-version", "API version in force"},
+	{"idempotency-key", "Idempotency key"},
+	{"request-id", "Id of the request"},
+	{"required-permission", "Permission that the route needs, as charges_write"},
+	{"upstream", "Backend that answered"},
+	{"node", "Node of the fleet"},
+	{"protocol", "Protocol, as HTTP/2.0"},
+	{"tls", "TLS version, as 1.3"},
+	{"since", "Only requests since then: a time, or how long ago, as 24h"},
+	{"until", "Only requests before then: a time, or how long ago"},
+}
+
+func addLogFilters(fs *pflag.FlagSet) {
+	for _, filter := range logFilters {
+		fs.String(filter.name, "", filter.usage)
+	}
+}
+
+// logQuery makes the query parameters of the filters that were given. The server reads them: it knows the time, and says
+// what is wrong by name.
+func (c *call) logQuery() url.Values {
+	query := make(url.Values)
+	for _, filter := range logFilters {
+		c.filter(query, filter.name)
+	}
+	return query
+}
+
+func logList() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "list [filters]",
+		Short: "Lists requests, newest first",
+		Long:  `Lists requests, newest first. The filters can be combined.`,
+		Example: `
+  keystile log list --key key_3Jd8sVwQ0xTnB6Lm
+  keystile log list --status 4xx --since 24h --all
+  keystile log list --path '/v1/charges/*' --decision permission_denied --json`,
+	}
+	addLogFilters(cmd.Flags())
+	addPaging(cmd.Flags())
+	return leaf(cmd, nil, func(c *call) error {
+		head := []string{"TIME", "ID", "STATUS", "DECISION", "KEY", "CLIENT", "MS", "REQUEST"}
+		return list(c, pathTo("request_logs"), c.logQuery(), head, func(r *requestlog.Record) (string, []string) {
+			return r.ID, []string{
+				stamp(r.Time), r.ID, strconv.Itoa(r.Status), r.Decision, r.Key, address(r.Client), milliseconds(r.Duration), requestLine(r),
+			}
+		})
+	})
+}
+
+func logShow() *cobra.Command {
+	return leaf(&cobra.Command{
+		Use:   "show REQUEST",
+		Short: "Shows one request",
+		Long: `
+Shows one request by the id that its answer carried in the Request-Id header.`,
+		Example: `  keystile log show req_0aXk3fLq9ZsT2mVb`,
+	}, []string{"REQUEST"}, func(c *call) error {
+		id, err := c.id(0, "req_")
+		if err != nil {
+			return err
+		}
+		answer, err := c.get(pathTo("request_logs", id), nil)
+		if err != nil {
+			return err
+		}
+		return show(c, answer, c.showRecord)
+	})
+}
+
+// requestLine is what was asked, for people.
+func requestLine(r *requestlog.Record) string {
+	if r.IsGap() {
+		return strconv.FormatInt(r.Lost, 10) + " records lost"
+	}
+	path := r.Path
+	if path == "" {
+		path = r.Target // refused before there was a path to decide on
+	}
+	return strings.TrimSpace(r.Method + " " + path)
+}
+
+// stamp is the time of a record: to the millisecond, of fixed width.
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
+
+func milliseconds(d time.Duration) string {
+	return strconv.FormatFloat(float64(d)/float64(time.Millisecond), 'f', 1, 64)
+}
+
+// address is an address, or nothing if it is unknown.
+func address(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.Unmap().String()
+}
+
+func (c *call) showRecord(r *requestlog.Record) error {
+	upstream := ""
+	if r.UpstreamAddress != "" || r.Upstream > 0 {
+		upstream = strings.TrimSpace(r.UpstreamAddress + " " + milliseconds(r.Upstream) + " ms")
+	}
+	protocol := r.Protocol
+	if r.TLS != "" {
+		protocol += " TLS " + r.TLS
+	}
+	c.out.fields(
+		field{"id", r.ID},
+		field{"time", stamp(r.Time)},
+		field{"request", requestLine(r)},
+		field{"target", r.Target},
+		field{"query", r.Query},
+		field{"host", r.Host},
+		field{"status", strconv.Itoa(r.Status)},
+		field{"decision", r.Decision},
+		field{"required permission", r.RequiredPermission},
+		field{"key", strings.TrimSpace(r.Key + " " + r.TokenMasked)},
+		field{"kind", r.Kind},
+		field{"mode", r.Mode},
+		field{"owner", r.Owner},
+		field{"account", r.Account},
+		field{"sandbox", r.Sandbox},
+		field{"resource", strings.TrimSpace(r.Resource + " " + r.Access)},
+		field{"client", address(r.Client)},
+		field{"user agent", r.UserAgent},
+		field{"API version", r.APIVersion},
+		field{"idempotency key", r.IdempotencyKey},
+		field{"error", strings.TrimSpace(r.ErrorType + " " + r.ErrorCode)},
+		field{"error message", r.ErrorMessage},
+		field{"duration", milliseconds(r.Duration) + " ms"},
+		field{"upstream", upstream},
+		field{"bytes in, out", strconv.FormatInt(r.BytesIn, 10) + ", " + strconv.FormatInt(r.BytesOut, 10)},
+		field{"protocol", protocol},
+		field{"node", r.Node},
+	)
+	return nil
+}

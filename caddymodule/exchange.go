@@ -1,0 +1,59 @@
+package caddymodule
+
+import (
+	"context"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/keystile/keystile/policy"
+	"github.com/keystile/keystile/requestlog"
+)
+
+// exchange is one request on its way through the directive, and all that is kept for it, in one allocation. It is not
+// pooled: header values point into it, and the server writes them after the handler has returned.
+type exchange struct {
+	handler *Handler
+	gate    *gate
+	request *http.Request // as the next handler sees it
+	record  *requestlog.Record
+	start   time.Time
+	called  time.Time // when the next handler was called; zero: never
+
+	verdict  verdict
+	question policy.Request // what was judged, kept for streams
+	mask     string         // of the presented token, "" if none was presented
+	denied   bool           // the answer is the gateway's own
+	status   int            // to answer a denial with, if it is not the reason's own
+	aborted  bool           // the next handler panicked
+
+	response responseWriter
+	body     requestBody
+	bytesIn  atomic.Int64
+	values   valueArray
+
+	stream  stream
+	watched atomic.Bool
+	revoked atomic.Bool
+	cancel  context.CancelCauseFunc // of a request that asked for a stream, else nil
+	stamped bool
+}
+
+// stamp puts on an answer what every answer of the directive carries. It is done when the header is about to be sent and
+// replaces what the backend says under these names: there is one request id, and it is the one in the log.
+func (x *exchange) stamp(h http.Header) {
+	if x.stamped {
+		return
+	}
+	x.stamped = true
+	h["Request-Id"] = x.values.one(x.verdict.requestID)
+	if version := x.verdict.decision.Version; version != "" {
+		h[x.handler.headers.version] = x.values.one(version)
+	}
+	if x.question.Origin != "" {
+		x.handler.cors.stamp(h, x.question.Origin, &x.values)
+	}
+	if key := x.verdict.key; key != nil && key.Successor != "" && !key.ExpiresAt.IsZero() && !x.denied {
+		h[x.handler.names.keyExpires] = x.values.one(key.ExpiresAt.UTC().Format(http.TimeFormat))
+	}
+}

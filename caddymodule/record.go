@@ -1,0 +1,195 @@
+package caddymodule
+
+import (
+	"bytes"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/keystile/keystile/policy"
+	"github.com/keystile/keystile/requestlog"
+)
+
+// statusClientGone is what proxies write for a client that went away before the answer. It is never sent.
+const statusClientGone = 499
+
+// beginRecord notes what the client sent, before other handlers can change it.
+func (x *exchange) beginRecord(r *http.Request) {
+	rec := x.gate.log.NewRecord()
+	rec.ID = x.verdict.requestID
+	rec.Time = x.start
+	rec.Method = r.Method
+	rec.Host = r.Host
+	rec.Node = x.gate.node
+	rec.Protocol = r.Proto
+	rec.UserAgent = first(r.Header["User-Agent"])
+	rec.IdempotencyKey = first(r.Header["Idempotency-Key"])
+	if r.TLS != nil {
+		rec.TLS = tlsVersion(r.TLS.Version)
+	}
+	rec.Target = rawTarget(r)
+	if _, query, found := strings.Cut(rec.Target, "?"); found {
+		rec.Target = requestlog.RedactTarget(rec.Target)
+		rec.Query = requestlog.RedactQuery(query)
+	}
+	x.record = rec
+}
+
+// endRecord completes the record and hands it to the log, which never blocks.
+func (x *exchange) endRecord(err error) {
+	rec, v := x.record, &x.verdict
+	d := &v.decision
+	end := x.gate.now()
+	rec.Duration = end.Sub(x.start)
+	if !x.called.IsZero() {
+		rec.Upstream = end.Sub(x.called)
+		rec.UpstreamAddress = upstreamAddress(x.request)
+	}
+	rec.Status = x.answered(err)
+	rec.Path = x.question.Path
+	rec.Client = x.question.Client
+	rec.Decision = d.Reason.Code()
+	rec.RequiredPermission = policy.Required(d)
+	rec.TokenMasked = x.mask
+	rec.Sandbox, rec.Owner, rec.Account = d.Sandbox, d.Owner, d.Account
+	rec.Resource, rec.Access = d.Route.Resource, routeAccess(d)
+	rec.APIVersion = d.Version
+	if key := v.key; key != nil {
+		rec.Key = key.ID
+		rec.Kind, rec.Mode = key.Kind.String(), key.Mode.String()
+		if rec.Owner == "" {
+			rec.Owner = key.Owner()
+		}
+		if key.Successor != "" {
+			_, rec.SuccessorUsed = x.gate.store.LastUsed(key.Successor)
+		}
+	}
+	rec.BytesIn, rec.BytesOut = x.bytesIn.Load(), x.response.bytes.Load()
+	if len(x.response.sniffed) > 0 {
+		rec.ErrorType, rec.ErrorCode, rec.ErrorMessage = backendError(x.response.sniffed)
+	}
+	x.gate.log.Append(rec)
+}
+
+// answered is the status that the client got, or gets once Caddy has dealt with the error.
+func (x *exchange) answered(err error) int {
+	switch {
+	case x.response.status != 0:
+		return x.response.status
+	case err != nil:
+		var he caddyhttp.HandlerError
+		if errors.As(err, &he) && he.StatusCode != 0 {
+			return he.StatusCode
+		}
+		return http.StatusInternalServerError
+	case x.aborted:
+		if x.request.Context().Err() != nil {
+			return statusClientGone
+		}
+		return http.StatusInternalServerError
+	default:
+		return http.StatusOK // what the server sends if nobody writes
+	}
+}
+
+// upstreamAddress asks the placeholders of reverse_proxy which backend was chosen.
+func upstreamAddress(r *http.Request) string {
+	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if !ok {
+		return ""
+	}
+	address, _ := repl.GetString("http.reverse_proxy.upstream.hostport")
+	return address
+}
+
+// backendError reads type, code and message from the beginning of a backend's JSON error body, as
+// {"error":{"type","code","message"}}. The beginning may end anywhere: fields are taken in the order in which they come
+// for as long as they are whole.
+func backendError(body []byte) (kind, code, message string) {
+	dec := json.NewDecoder(bytes.NewReader(body))
+	if !openObject(dec) {
+		return
+	}
+	for {
+		name, ok := nextString(dec)
+		if !ok {
+			return
+		}
+		if name == "error" {
+			break
+		}
+		var skipped json.RawMessage
+		if dec.Decode(&skipped) != nil {
+			return
+		}
+	}
+	if !openObject(dec) {
+		return
+	}
+	for {
+		name, ok := nextString(dec)
+		if !ok {
+			return
+		}
+		var value json.RawMessage
+		if dec.Decode(&value) != nil {
+			return
+		}
+		var target *string
+		switch name {
+		case "type":
+			target = &kind
+		case "code":
+			target = &code
+		case "message":
+			target = &message
+		default:
+			continue
+		}
+		_ = json.Unmarshal(value, target) // a code that is null or a number stays ""
+	}
+}
+
+// openObject reads a '{'.
+func openObject(dec *json.Decoder) bool {
+	token, err := dec.Token()
+	return err == nil && token == json.Delim('{')
+}
+
+// nextString reads the name of the next field.
+func nextString(dec *json.Decoder) (string, bool) {
+	token, err := dec.Token()
+	if err != nil {
+		return "", false
+	}
+	s, ok := token.(string)
+	return s, ok
+}
+
+// tlsVersion is the version as the record has it.
+func tlsVersion(v uint16) string {
+	switch v {
+	case tls.VersionTLS13:
+		return "1.3"
+	case tls.VersionTLS12:
+		return "1.2"
+	case tls.VersionTLS11:
+		return "1.1"
+	case tls.VersionTLS10:
+		return "1.0"
+	default:
+		return ""
+	}
+}
+
+func first(values []string) string {
+	if len(values) == 0 {
+		return ""
+	}
+	return values[0]
+}

@@ -1,0 +1,224 @@
+package caddymodule
+
+import (
+	"net/http"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/keystile/keystile/keystore"
+	"github.com/keystile/keystile/policy"
+	"github.com/keystile/keystile/requestlog"
+)
+
+// ServeHTTP takes one request through the gateway: what only the gateway may say is removed from its headers, it is
+// judged, and answered or handed on. One record is written whatever happens, also if the next handler panics.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	x := &exchange{handler: h, gate: h.app.gate(), request: r}
+	x.response.ResponseWriter, x.response.x = w, x
+	if x.gate == nil {
+		x.start = h.app.config().now()
+		x.verdict.requestID = requestlog.NewID(x.start)
+		x.verdict.decision.Reason = policy.ReasonGatewayUnavailable // fail closed
+		return x.deny()
+	}
+	x.start = x.gate.now()
+	x.verdict.requestID = requestlog.NewID(x.start)
+	x.beginRecord(r)
+	overloaded := h.deny503 && !x.gate.log.Ready()
+
+	var err error
+	returned := false
+	defer func() {
+		x.unwatch()
+		x.aborted = !returned
+		x.gate.metrics.decision(x.verdict.decision.Reason)
+		x.endRecord(err)
+	}()
+
+	x.judge(r)
+	x.publish(r)
+	if overloaded {
+		x.verdict.decision.Reason = policy.ReasonGatewayUnavailable
+	}
+	switch d := &x.verdict.decision; {
+	case d.Reason == policy.ReasonPreflight:
+		h.cors.answerPreflight(&x.response, x.question.Origin)
+	case d.Allowed():
+		err = x.forward(r, next)
+	default:
+		err = x.deny()
+	}
+	returned = true
+	return err
+}
+
+// judge cleans the request and decides on it. Nothing here allocates for a key in the cache, unless the request is
+// unusual.
+func (x *exchange) judge(r *http.Request) {
+	h, g, q := x.handler, x.gate, &x.question
+	trusted := trustedPeer(r.Context())
+	q.Malformed = h.screen.strip(r.Header, trusted)
+	if len(r.Trailer) > 0 {
+		h.screen.stripTrailers(r.Trailer)
+	}
+	q.Method, q.BadMethod = judgedMethod(r)
+	if !q.BadMethod {
+		path, ok := target(r)
+		q.Path = path
+		q.Malformed = q.Malformed || !ok || !hostAgrees(r)
+	} else {
+		q.Path, q.Malformed = "/", false // the method alone decides
+	}
+	q.Client = clientAddress(r, h.server, trusted)
+	q.EarlyData = earlyData(r)
+	if origins := r.Header["Origin"]; len(origins) > 0 {
+		q.Origin = origins[0]
+		q.Malformed = q.Malformed || len(origins) > 1
+	}
+	q.Context, q.ContextCount = parameter(r.Header, h.headers.context)
+	q.Account, q.AccountCount = parameter(r.Header, h.headers.account)
+	q.Version, q.VersionCount = parameter(r.Header, h.headers.version)
+
+	sampled := g.metrics.sample()
+	began := x.start
+	if sampled {
+		began = g.now()
+	}
+	x.identifyKey(r.Header, sampled)
+	if !q.Malformed && !q.BadMethod && preflight(r) {
+		x.verdict.decision.Reason = policy.ReasonPreflight
+		return
+	}
+	x.verdict.decision = h.rules.Decide(x.verdict.principal(), q, g.store.Directory(), x.start)
+	if sampled {
+		g.metrics.decide(g.now().Sub(began))
+	}
+	if x.verdict.decision.Reason == policy.ReasonAPIKeyInvalid && !g.throttle.allow(q.Client, x.start) {
+		// Only now, so that a valid key is never slowed by what others try from its address.
+		x.verdict.decision.Reason = policy.ReasonRateLimit
+	}
+}
+
+// identifyKey finds the key that the request presents, and removes the credential from wherever it may stand: the backend
+// gets its own, if any, from the operator.
+func (x *exchange) identifyKey(header http.Header, sampled bool) {
+	h, q := x.handler, &x.question
+	token, state := presented(header, h.keyName)
+	delete(header, "Authorization")
+	if h.keyName != "" {
+		delete(header, h.keyName)
+	}
+	q.Credential = state
+	if state != policy.CredentialKnown {
+		return
+	}
+	key := x.lookup(token, sampled)
+	if key == nil {
+		q.Credential = policy.CredentialInvalid
+		x.mask = policy.Mask(token)
+		return
+	}
+	x.verdict.key = key
+	x.mask = key.Mask
+}
+
+// lookup finds the key of a token, nil if there is none. Tokens that cannot be in the store are not looked up.
+func (x *exchange) lookup(token string, sampled bool) *keystore.Key {
+	g := x.gate
+	switch _, _, class := policy.ParseToken(token); class {
+	case policy.TokenOurs:
+	case policy.TokenBadChecksum, policy.TokenForeign:
+		if !g.store.HasImported() {
+			return nil
+		}
+	default:
+		return nil
+	}
+	digest := policy.DigestOf(token)
+	if !sampled {
+		key, hit := g.store.Lookup(&digest)
+		g.metrics.cache(hit)
+		return key
+	}
+	began := g.now()
+	key, hit := g.store.Lookup(&digest)
+	g.metrics.lookup(g.now().Sub(began))
+	g.metrics.cache(hit)
+	return key
+}
+
+// publish makes the verdict known to placeholders, matchers and Caddy's access log.
+func (x *exchange) publish(r *http.Request) {
+	ctx := r.Context()
+	caddyhttp.SetVar(ctx, verdictVar, &x.verdict)
+	if repl, ok := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+		repl.Map(x.verdict.placeholder)
+	}
+	// The list of extra fields costs four allocations, so it is filled only where something may read it.
+	if h := x.handler; h.server != nil && h.server.Logs != nil {
+		if extra, ok := ctx.Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
+			extra.Add(zap.Object("keystile", &x.verdict))
+		}
+	}
+}
+
+// forward hands an allowed request on.
+func (x *exchange) forward(r *http.Request, next caddyhttp.Handler) error {
+	x.identify(r.Header)
+	r = x.streamContext(r)
+	x.request = r
+	if r.Body != nil && r.Body != http.NoBody {
+		x.body.ReadCloser, x.body.x = r.Body, x
+		r.Body = &x.body
+	}
+	if x.handler.Upstreams != nil {
+		next = x.handler.Upstreams.forMode(x.verdict.principal())
+	}
+	x.called = x.gate.now()
+	err := next.ServeHTTP(&x.response, r)
+	if x.cancel != nil {
+		x.cancel(nil)
+	}
+	if err == nil {
+		if !x.response.wrote {
+			x.stamp(x.response.Header()) // the server sends an empty 200
+		}
+		return nil
+	}
+	return x.failed(err)
+}
+
+// failed deals with an error of the next handler. Errors of a proxy that found no backend are answered here, as clients
+// of the API expect; other errors are Caddy's and the operator's.
+func (x *exchange) failed(err error) error {
+	status, unreachable := upstreamFailed(err)
+	if x.response.wrote {
+		return err
+	}
+	if !unreachable {
+		x.stamp(x.response.Header())
+		return err
+	}
+	x.verdict.decision.Reason = policy.ReasonUpstreamUnavailable
+	x.status = status
+	if x.handler.denialsByCaddy() {
+		x.stamp(x.response.Header())
+		return err // with its own status and text: the error routes may tell them apart
+	}
+	if c := x.gate.logger.Check(zap.ErrorLevel, "backend unavailable"); c != nil {
+		c.Write(zap.String("request_id", x.verdict.requestID), zap.Error(err))
+	}
+	return x.deny()
+}
+
+// parameter reads one of the gateway's input headers: its first line, and how many lines there are.
+func parameter(h http.Header, name string) (value string, lines int) {
+	values := h[name]
+	if len(values) == 0 {
+		return "", 0
+	}
+	return values[0], len(values)
+}

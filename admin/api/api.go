@@ -1,0 +1,191 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"go.uber.org/zap"
+
+	"github.com/keystile/keystile/keystore"
+	"github.com/keystile/keystile/policy"
+	"github.com/keystile/keystile/requestlog"
+)
+
+// Config is what the admin API needs of the process around it.
+type Config struct {
+	// Store holds the keys. It must be set.
+	Store *keystore.Store
+
+	// Log holds the request records. It must be set.
+	Log *requestlog.Log
+
+	// Catalog answers the catalog in force: what permissions can be given on. It is asked on every call that needs it,
+	// because a reload may have changed it. It must be set; it may answer nil, and then no permission can be given.
+	Catalog func() *policy.Catalog
+
+	// Rules answers the rules of the site that serves host, for explain; "" asks for the only or the default site. nil:
+	// no site serves it. It must be set.
+	Rules func(host string) *policy.Rules
+
+	// Actor says who calls. Authentication is the mounting side's: an error ends the call, as it is if it is an *Error,
+	// else as a bare 401. It must be set: fail closed, an API that forgot to ask who calls does not come up.
+	Actor func(*http.Request) (keystore.Actor, error)
+
+	// Idempotency keeps the answers of POSTs with an Idempotency-Key for 24 h. Share one among handlers that serve the
+	// same store, and keep it over a reload. Default: a new MemoryIdempotency.
+	Idempotency IdempotencyStore
+
+	// Node is this node's name in answers that list the nodes of the fleet. Default: "local".
+	Node string
+
+	// BasePath is the prefix under which the mounting side serves this handler, for the document: "/keystile". Default "".
+	BasePath string
+
+	// Now is the clock. Default: time.Now.
+	Now func() time.Time
+
+	// Logger takes what the caller must not see: the causes of 500s. Default: none.
+	Logger *zap.Logger
+}
+
+// API serves the admin API. It is safe for concurrent use.
+type API struct {
+	Config
+
+	router     router
+	registry   huma.Registry
+	document   *huma.OpenAPI
+	operations []*huma.Operation // of the document, in the order in which they were registered
+	openapi    []byte            // the document as it is served
+	docs       []byte            // the same as a page
+}
+
+// New checks the config and builds the handler of /v1/….
+func New(c Config) (http.Handler, error) {
+	switch {
+	case c.Store == nil:
+		return nil, errors.New("admin API: Store is missing")
+	case c.Log == nil:
+		return nil, errors.New("admin API: Log is missing")
+	case c.Catalog == nil:
+		return nil, errors.New("admin API: Catalog is missing")
+	case c.Rules == nil:
+		return nil, errors.New("admin API: Rules is missing")
+	case c.Actor == nil:
+		return nil, errors.New("admin API: Actor is missing")
+	}
+	if c.Node == "" {
+		c.Node = "local"
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = zap.NewNop()
+	}
+	if c.Idempotency == nil {
+		c.Idempotency = NewMemoryIdempotency(c.Now)
+	}
+	a := &API{Config: c}
+	a.newDocument()
+	a.registerOrganizations()
+	a.registerAccounts()
+	a.registerSandboxes()
+	a.registerKeys()
+	a.registerKeyLife()
+	a.registerImport()
+	a.registerResources()
+	a.registerExplain()
+	a.registerRequestLogs()
+	if err := a.registerDocument(); err != nil {
+		return nil, fmt.Errorf("admin API: building the OpenAPI document: %w", err)
+	}
+	return a, nil
+}
+
+// ServeHTTP answers one call.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	now := a.Now()
+	c := &call{api: a, w: w, r: r, ctx: r.Context(), now: now, id: requestlog.NewID(now)}
+	h := w.Header()
+	h.Set("Request-Id", c.id)
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	defer c.recoverPanic()
+
+	route, params, found := a.router.match(r.URL.EscapedPath())
+	if !found {
+		c.fail(newError(http.StatusNotFound, codePathUnknown, "",
+			"unknown path; /v1/docs lists what there is (paths have no trailing slash)"))
+		return
+	}
+	serve := route.method(r.Method)
+	if serve == nil {
+		h.Set("Allow", strings.Join(route.allow(), ", "))
+		c.fail(newError(http.StatusMethodNotAllowed, codeMethodNotAllowed, "",
+			"this path does not serve %s; it serves %s", printable(r.Method, 16), strings.Join(route.allow(), ", ")))
+		return
+	}
+	c.path = params
+
+	actor, err := a.Actor(r)
+	if err != nil {
+		var own *Error
+		if !errors.As(err, &own) {
+			// fail closed, and say nothing of why: the cause may describe somebody else's credential.
+			own = newError(http.StatusUnauthorized, codeUnauthenticated, "", "this call needs a valid credential")
+		}
+		c.fail(own)
+		return
+	}
+	c.actor = actor
+	serve(c)
+}
+
+// recoverPanic answers a bare 500. What a panic carries may be data of the caller's, so that only runtime errors, whose
+// text is Go's own, are logged with their text; of everything else the type is.
+func (c *call) recoverPanic() {
+	v := recover()
+	if v == nil {
+		return
+	}
+	if v == http.ErrAbortHandler { //nolint:errorlint // net/http compares this value by identity, and so must we
+		panic(v)
+	}
+	text := fmt.Sprintf("%T", v)
+	if err, ok := v.(interface {
+		error
+		RuntimeError()
+	}); ok {
+		text = err.Error()
+	}
+	c.api.Logger.Error("admin API panicked", zap.String("request_id", c.id), zap.String("panic", text), zap.ByteString("stack", debug.Stack()))
+	failure := c.failure(newError(http.StatusInternalServerError, codeInternal, "", "an unexpected error occurred"))
+	if c.claim != nil {
+		// Nobody knows how far it came: its Idempotency-Key is used up, so that a repetition does not do it twice.
+		c.claim.finish(c, failure)
+	}
+	if c.started {
+		// The status is on the wire: a broken connection is the only honest answer left.
+		panic(http.ErrAbortHandler)
+	}
+	c.write(failure)
+}
+
+// printable is the caller's text cut to n bytes, with everything but visible ASCII replaced.
+func printable(s string, n int) string {
+	if len(s) > n {
+		s = s[:n]
+	}
+	return strings.Map(func(r rune) rune {
+		if r < 0x21 || r > 0x7e {
+			return '.'
+		}
+		return r
+	}, s)
+}

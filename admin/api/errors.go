@@ -1,0 +1,141 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/keystile/keystile/keystore"
+	"github.com/keystile/keystile/requestlog"
+)
+
+// ErrorType is the class of an error: whose fault it is.
+type ErrorType string
+
+// The types of error that the admin API answers.
+const (
+	TypeInvalidRequest ErrorType = "invalid_request_error" // 4xx: the caller can do something about it
+	TypeAPI            ErrorType = "api_error"             // 5xx: the machine's fault
+)
+
+// Error is every error that the admin API answers, as it stands under "error" in the body. It is also a Go error, so that
+// Config.Actor can return one and have it answered as it is.
+type Error struct {
+	// Status is the HTTP status, 400 to 599. It is not part of the body.
+	Status int `json:"-"`
+
+	Type      ErrorType `json:"type" enum:"invalid_request_error,api_error" doc:"invalid_request_error for every 4xx, api_error for every 5xx"`
+	Code      string    `json:"code" doc:"Machine-readable reason, from a closed set"`
+	Message   string    `json:"message" doc:"One sentence for people; never contains a token"`
+	RequestID string    `json:"request_id" doc:"The Request-Id header of this answer"`
+	Param     string    `json:"param,omitempty" doc:"The field, query parameter or header at fault, such as ip_ranges[2] or keys[3].kind"`
+	DocURL    string    `json:"doc_url,omitempty" doc:"A page about this code"`
+}
+
+// Error is the message with its code, for logs and wrapping.
+func (e *Error) Error() string {
+	if e.Param == "" {
+		return e.Code + ": " + e.Message
+	}
+	return e.Code + ": " + e.Param + ": " + e.Message
+}
+
+// ErrorBody is the body of every error answer.
+type ErrorBody struct {
+	Error Error `json:"error"`
+}
+
+// Codes of this package, beside those of keystore.Code.
+const (
+	codeParameterInvalid    = "parameter_invalid"
+	codeParameterMissing    = "parameter_missing"
+	codeParameterUnknown    = "parameter_unknown"
+	codeBodyInvalid         = "body_invalid"
+	codeBodyTooLarge        = "body_too_large"
+	codeContentType         = "content_type_unsupported"
+	codePathUnknown         = "path_unknown"
+	codeMethodNotAllowed    = "method_not_allowed"
+	codeUnauthenticated     = "authentication_required"
+	codeRevisionMismatch    = "revision_mismatch"
+	codeIdempotencyReused   = "idempotency_key_reused"
+	codeIdempotencyInUse    = "idempotency_key_in_use"
+	codeIdempotencyCapacity = "idempotency_unavailable"
+	codeTailEnded           = "tail_unavailable"
+	codeInternal            = "internal_error"
+)
+
+// statusOf maps the store's codes to HTTP, in this one place. A code that is missing here is a machine's error: fail
+// closed with 500 rather than guess.
+var statusOf = map[keystore.Code]int{
+	keystore.CodeInvalid:         http.StatusBadRequest,
+	keystore.CodeMissing:         http.StatusBadRequest,
+	keystore.CodeNotFound:        http.StatusNotFound,
+	keystore.CodeKeyEnded:        http.StatusConflict,
+	keystore.CodeAlreadyRevealed: http.StatusConflict,
+	keystore.CodeNotRevealable:   http.StatusConflict,
+	keystore.CodeNotDeletable:    http.StatusConflict,
+	keystore.CodeConflict:        http.StatusConflict,
+	keystore.CodeRevision:        http.StatusPreconditionFailed,
+	keystore.CodeUnavailable:     http.StatusServiceUnavailable,
+}
+
+// newError makes an error whose type follows from its status.
+func newError(status int, code, param, format string, args ...any) *Error {
+	typ := TypeInvalidRequest
+	if status >= 500 {
+		typ = TypeAPI
+	}
+	return &Error{Status: status, Type: typ, Code: code, Param: param, Message: fmt.Sprintf(format, args...)}
+}
+
+// badParam is a 400 about one field, query parameter or header.
+func badParam(param, format string, args ...any) *Error {
+	return newError(http.StatusBadRequest, codeParameterInvalid, param, format, args...)
+}
+
+// notFound is a 404 about one object. The id is the caller's own text: %q keeps it printable, and it is cut, because an
+// id is never long.
+func notFound(what, id string) *Error {
+	if len(id) > 64 {
+		id = id[:64]
+	}
+	return newError(http.StatusNotFound, string(keystore.CodeNotFound), "", "no such %s: %q", what, id)
+}
+
+// scrubbed is e without tokens: the store and the log name what was wrong in a value, and a caller may have put a token
+// where something else belongs. Defence in depth; our own errors repeat no values.
+func scrubbed(e *Error) *Error {
+	e.Message, e.Param = requestlog.ScrubTokens(e.Message), requestlog.ScrubTokens(e.Param)
+	return e
+}
+
+// asError turns any error into the one shape. What is not meant for the caller becomes a bare 500: its text may name
+// files, hosts or worse. The second result is the error to log, nil if there is nothing to log.
+func asError(err error) (*Error, error) {
+	var own *Error
+	if errors.As(err, &own) {
+		e := *own
+		return &e, nil
+	}
+	var stored *keystore.Error
+	if errors.As(err, &stored) {
+		if status, ok := statusOf[stored.Code]; ok {
+			e := newError(status, string(stored.Code), stored.Param, "%s", stored.Message)
+			if status >= 500 {
+				return e, err
+			}
+			return e, nil
+		}
+	}
+	var filter *requestlog.FilterError
+	if errors.As(err, &filter) {
+		return badParam(filter.Param, "%s", filter.Reason), nil
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return newError(http.StatusServiceUnavailable, string(keystore.CodeUnavailable), "",
+			"the call was given up before it was done; ask for the object to see whether it happened"), err
+	}
+	return newError(http.StatusInternalServerError, codeInternal, "",
+		"an unexpected error occurred; the server's log has the details under this request id"), err
+}

@@ -1,0 +1,92 @@
+package api
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/keystile/keystile/keystore"
+	"github.com/keystile/keystile/policy"
+)
+
+// KeyImport is one key that was made elsewhere: its token in any spelling, or the token's digest.
+type KeyImport struct {
+	Token  Optional[string] `json:"token,omitzero" writeOnly:"true" doc:"The token, 1 to 512 visible ASCII characters. It is digested and not kept"`
+	SHA256 Optional[string] `json:"sha256,omitzero" doc:"Instead of the token: its SHA-256, 64 hexadecimal digits"`
+	Last4  Optional[string] `json:"last4,omitzero" doc:"With sha256: the token's last four characters, for its mask"`
+	KeyCreate
+}
+
+// KeyImports is the body that imports keys.
+type KeyImports struct {
+	Keys []KeyImport `json:"keys" minItems:"1" nullable:"false" doc:"All of them are imported or none"`
+}
+
+type importKeysInput struct {
+	Body KeyImports
+}
+
+func (a *API) registerImport() {
+	handle(a, operation{
+		method: http.MethodPost, path: "/v1/keys/import", id: "import_keys", tag: "keys", summary: "Import keys",
+		errors:      []int{http.StatusNotFound},
+		description: "All or nothing. An error names the position in param, such as keys[3].kind. The answer has the keys in the order given, without their tokens.",
+	}, a.importKeys)
+}
+
+func (a *API) importKeys(c *call, in *importKeysInput) (List[Key], error) {
+	rows := make([]keystore.ImportParams, 0, len(in.Body.Keys))
+	for i := range in.Body.Keys {
+		row, err := a.importParams(&in.Body.Keys[i])
+		if err != nil {
+			return List[Key]{}, atPosition(err, i)
+		}
+		rows = append(rows, row)
+	}
+	ctx, cancel := c.commit()
+	defer cancel()
+	keys, err := a.Store.ImportKeys(ctx, c.actor, rows)
+	if err != nil {
+		return List[Key]{}, err
+	}
+	return listOf(keys, false, c.viewKey), nil
+}
+
+func (a *API) importParams(b *KeyImport) (keystore.ImportParams, error) {
+	params, err := a.keyParams(&b.KeyCreate)
+	if err != nil {
+		return keystore.ImportParams{}, err
+	}
+	row := keystore.ImportParams{KeyParams: params, Last4: b.Last4.Value}
+	switch token, digest := b.Token.Value, b.SHA256.Value; {
+	case (token == "") == (digest == ""):
+		return row, newError(http.StatusBadRequest, codeParameterMissing, "token", "give either token or sha256")
+	case token != "":
+		if row.Last4 != "" {
+			return row, badParam("last4", "last4 goes with sha256; with token it is known")
+		}
+		row.Token = policy.TokenFrom(token)
+	default:
+		sum, err := hex.DecodeString(digest)
+		if err != nil || copy(row.Digest[:], sum) != len(sum) || len(sum) != len(row.Digest) {
+			return row, badParam("sha256", "sha256 must be 64 hexadecimal digits")
+		}
+	}
+	return row, nil
+}
+
+// atPosition puts the row's place before an error's param.
+func atPosition(err error, i int) error {
+	var own *Error
+	if !errors.As(err, &own) {
+		return err
+	}
+	e := *own
+	before := e.Param
+	e.Param = fmt.Sprintf("keys[%d]", i)
+	if before != "" {
+		e.Param += "." + before
+	}
+	return &e
+}

@@ -1,0 +1,120 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/keystile/keystile/requestlog"
+)
+
+const (
+	// tailKeepAlive is how often a comment is sent when nothing else is, so that proxies keep the connection and a dead
+	// one is noticed.
+	tailKeepAlive = 15 * time.Second
+
+	// tailWrite bounds one write: a reader that takes nothing for so long is gone.
+	tailWrite = 30 * time.Second
+
+	// tailBuffer is how many records may wait for the connection.
+	tailBuffer = 256
+)
+
+// tailRequestLogs streams new records as server-sent events until the caller or the log goes away.
+func (a *API) tailRequestLogs(c *call, _ *tailInput) error {
+	filter, err := c.filter()
+	if err != nil {
+		return err
+	}
+	h := c.w.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("X-Accel-Buffering", "no")
+	out := &eventWriter{w: c.w, control: http.NewResponseController(c.w)}
+	c.started = true
+	c.w.WriteHeader(http.StatusOK)
+	if c.r.Method == http.MethodHead {
+		return nil
+	}
+	ctx, cancel := context.WithCancel(c.ctx)
+	defer cancel()
+	records := make(chan []byte, tailBuffer)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- a.Log.Tail(ctx, filter, func(r *requestlog.Record) error {
+			event := tailEvent(r)
+			select {
+			case records <- event:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+	}()
+	// Sent at once, so that the caller knows that it is listening before the first record comes.
+	if out.send([]byte(": tailing\n\n")) != nil {
+		return nil
+	}
+	tick := time.NewTicker(tailKeepAlive)
+	defer tick.Stop()
+	for {
+		var event []byte
+		select {
+		case event = <-records:
+		case <-tick.C:
+			event = []byte(": still here\n\n")
+		case err := <-ended:
+			for len(records) > 0 {
+				if out.send(<-records) != nil {
+					return nil
+				}
+			}
+			if ctx.Err() == nil {
+				_ = out.send(c.errorEvent(err)) // the caller connects again, as clients of event streams do
+			}
+			return nil
+		case <-ctx.Done():
+			return nil
+		}
+		if out.send(event) != nil {
+			return nil
+		}
+	}
+}
+
+// tailEvent is one record as an event. The JSON has no newline in it, and the id no control character: both come from the
+// request log's own encoder.
+func tailEvent(r *requestlog.Record) []byte {
+	var b bytes.Buffer
+	b.WriteString("event: request_log\nid: ")
+	b.WriteString(r.ID)
+	b.WriteString("\ndata: ")
+	b.Write(bytes.TrimSpace(marshal(RequestLog{r})))
+	b.WriteString("\n\n")
+	return b.Bytes()
+}
+
+// errorEvent says why the stream ends: the status is on the wire by then.
+func (c *call) errorEvent(err error) []byte {
+	if errors.Is(err, requestlog.ErrClosed) || errors.Is(err, requestlog.ErrTooManyTails) {
+		err = newError(http.StatusServiceUnavailable, codeTailEnded, "", "%s", err.Error())
+	}
+	return slices.Concat([]byte("event: error\ndata: "), bytes.TrimSpace(c.failure(err).body), []byte("\n\n"))
+}
+
+// eventWriter writes and flushes, with a deadline for each write.
+type eventWriter struct {
+	w       http.ResponseWriter
+	control *http.ResponseController
+}
+
+func (e *eventWriter) send(b []byte) error {
+	// Writers without deadlines (tests, HTTP/2 in some set-ups) do without: the error says only that.
+	_ = e.control.SetWriteDeadline(time.Now().Add(tailWrite))
+	if _, err := e.w.Write(b); err != nil {
+		return err
+	}
+	return e.control.Flush()
+}

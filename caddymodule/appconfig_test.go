@@ -1,0 +1,110 @@
+package caddymodule
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+func TestResolveHeaders(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name string
+		app  App
+		want headerNames
+		err  string
+	}{
+		{name: "defaults", want: headerNames{"Keystile-", "Stripe-Context", "Stripe-Account", "Stripe-Version"}},
+		{
+			name: "own names in any case",
+			app:  App{HeaderPrefix: "x-GATE-", ContextHeader: "acme-context", AccountHeader: "ACME-ACCOUNT", VersionHeader: "Acme-version"},
+			want: headerNames{"X-Gate-", "Acme-Context", "Acme-Account", "Acme-Version"},
+		},
+		{name: "no dash at the end", app: App{HeaderPrefix: "Gate"}, err: "a dash at the end"},
+		{name: "only a dash", app: App{HeaderPrefix: "-"}, err: "no header name"},
+		{name: "one letter", app: App{HeaderPrefix: "X-"}, err: "at least two characters"},
+		{name: "underscore", app: App{HeaderPrefix: "Gate_"}, err: "no header name"},
+		{name: "dot", app: App{ContextHeader: "Acme.Context"}, err: "context_header"},
+		{name: "space", app: App{VersionHeader: "Acme Version"}, err: "version_header"},
+		{name: "not ASCII", app: App{AccountHeader: "Konto-Ä"}, err: "account_header"},
+		{name: "line end", app: App{AccountHeader: "A\r\nB"}, err: "account_header"},
+		{name: "too long", app: App{AccountHeader: strings.Repeat("a", 65)}, err: "account_header"},
+		{name: "two alike", app: App{ContextHeader: "stripe-account"}, err: `context_header and account_header are both "Stripe-Account"`},
+		{name: "an input under the prefix", app: App{HeaderPrefix: "Stripe-"}, err: `"Stripe-Context" lies under the header prefix "Stripe-"`},
+		{name: "an input that is HTTP's", app: App{ContextHeader: "authorization"}, err: `"Authorization" has a meaning of its own`},
+		{name: "a prefix over HTTP's headers", app: App{HeaderPrefix: "Content-"}, err: "would strip the header"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			got, err := test.app.resolveHeaders()
+			if test.err != "" {
+				if err == nil || !strings.Contains(err.Error(), test.err) {
+					t.Errorf("error %v, want it to contain %q", err, test.err)
+				}
+				return
+			}
+			if err != nil || got != test.want {
+				t.Errorf("got %+v, %v; want %+v", got, err, test.want)
+			}
+		})
+	}
+}
+
+func TestResolvePlaces(t *testing.T) {
+	data := t.TempDir()
+	t.Setenv("XDG_DATA_HOME", data)
+	t.Setenv("KEYSTILE_TEST_DIR", "/srv/keystile")
+	t.Chdir(data)
+	tests := []struct {
+		name string
+		app  App
+		want resolved
+		err  string
+	}{
+		{
+			name: "defaults",
+			want: resolved{
+				storePath:  filepath.Join(data, "caddy/keystile/keys.db"),
+				logDir:     filepath.Join(data, "caddy/keystile/requests"),
+				masterFile: filepath.Join(data, "caddy/keystile/master.key"),
+			},
+		},
+		{
+			name: "placeholders, relative paths, the environment",
+			app: App{
+				Store:      &StoreConfig{Backend: "bolt", Path: "{env.KEYSTILE_TEST_DIR}/keys.db"},
+				RequestLog: &RequestLogConfig{Dir: "log"},
+				MasterKey:  &MasterKeyConfig{Env: "KEYSTILE_MASTER_KEY"},
+			},
+			want: resolved{storePath: "/srv/keystile/keys.db", logDir: filepath.Join(data, "log"), masterEnv: "KEYSTILE_MASTER_KEY"},
+		},
+		{name: "store of a later version", app: App{Store: &StoreConfig{Backend: "postgres"}}, err: `store: unknown backend "postgres"`},
+		{name: "log of a later version", app: App{RequestLog: &RequestLogConfig{Backend: "postgres"}}, err: `request_log: unknown backend "postgres"`},
+		{name: "empty placeholder", app: App{Store: &StoreConfig{Path: "{env.KEYSTILE_TEST_NOT_SET}/keys.db"}}, err: "store: path: "},
+		{name: "two master keys", app: App{MasterKey: &MasterKeyConfig{File: "a", Env: "B"}}, err: "exclude each other"},
+		{name: "a master key in the config", app: App{MasterKey: &MasterKeyConfig{Env: "{$SECRET}"}}, err: "takes the name"},
+		{
+			name: "the master key is the store",
+			app:  App{Store: &StoreConfig{Path: "/srv/a"}, MasterKey: &MasterKeyConfig{File: "/srv/x/../a"}},
+			err:  "is the store itself",
+		},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := test.app.resolve(caddy.NewReplacer())
+			if test.err != "" {
+				if err == nil || !strings.Contains(err.Error(), test.err) {
+					t.Errorf("error %v, want it to contain %q", err, test.err)
+				}
+				return
+			}
+			got.headers = headerNames{}
+			if err != nil || got != test.want {
+				t.Errorf("got %+v, %v; want %+v", got, err, test.want)
+			}
+		})
+	}
+}

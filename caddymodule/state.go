@@ -1,0 +1,201 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/keystile/keystile/admin/api"
+	"github.com/keystile/keystile/keystore"
+	"github.com/keystile/keystile/keystore/boltstore"
+	"github.com/keystile/keystile/requestlog"
+)
+
+// pool keeps what outlives a config load: the key store with its cache, the request log with its queue, the throttle and
+// the counters. Caddy provisions the new config before it stops the old one, so a second open of a locked file would
+// fail, and cold caches and reset counters would be the price of every reload.
+//
+// Taking something from the pool never opens it: `validate` provisions too, and must touch nothing.
+var pool = caddy.NewUsagePool()
+
+// poolKey is the identity of a pooled thing: what it is and where it lives, never how it is set up.
+type poolKey struct{ kind, place string }
+
+// holdings are what one app has taken from the pool. They remember what was really taken, so that a half-done
+// provisioning gives back exactly that: one release too many would close what the running config uses.
+type holdings struct {
+	keys []poolKey
+}
+
+// take gives the pool's value of a key, made by construct if the pool has none.
+func take[T caddy.Destructor](h *holdings, key poolKey, construct func() T) (T, error) {
+	value, _, err := pool.LoadOrNew(key, func() (caddy.Destructor, error) { return construct(), nil })
+	if err != nil {
+		var none T
+		return none, err
+	}
+	h.keys = append(h.keys, key)
+	return value.(T), nil
+}
+
+// release gives everything back, newest first, and closes what nobody else holds. A second call does nothing.
+func (h *holdings) release() error {
+	var errs []error
+	for i := len(h.keys) - 1; i >= 0; i-- {
+		if _, err := pool.Delete(h.keys[i]); err != nil {
+			errs = append(errs, fmt.Errorf("closing the %s: %w", h.keys[i].kind, err))
+		}
+	}
+	h.keys = nil
+	return errors.Join(errs...)
+}
+
+// errClosed is the answer to whoever comes after the last config that used a store or log.
+var errClosed = errors.New("closed")
+
+// sharedStore is a key store in the pool, opened on first use.
+type sharedStore struct {
+	path   string
+	master masterSource
+	// idempotency keeps the admin API's saved answers over reloads.
+	idempotency api.IdempotencyStore
+
+	mu     sync.Mutex // guards what follows; held while the store is opened
+	store  *keystore.Store
+	err    error // why it could not be opened; final
+	closed bool
+}
+
+// masterSource says where a master keyset comes from. Exactly one field is set.
+type masterSource struct{ file, env string }
+
+func (m masterSource) String() string {
+	if m.env != "" {
+		return "environment variable " + m.env
+	}
+	return "file " + m.file
+}
+
+func (m masterSource) key() keystore.MasterKey {
+	if m.env != "" {
+		return keystore.MasterKeyEnv(m.env)
+	}
+	return keystore.MasterKeyFile(m.file)
+}
+
+// takeStore takes the store of a path from the pool. Two configs may share it only if they agree on the master keyset:
+// what one of them seals, the other could not open.
+func takeStore(h *holdings, path string, master masterSource) (*sharedStore, error) {
+	s, err := take(h, poolKey{"key store", path}, func() *sharedStore {
+		return &sharedStore{path: path, master: master, idempotency: api.NewMemoryIdempotency(time.Now)}
+	})
+	if err != nil {
+		return nil, err
+	}
+	if s.master != master {
+		return nil, fmt.Errorf("store: %s is in use with the master key of %s, not of %s: changing it needs a restart", path, s.master, master)
+	}
+	return s, nil
+}
+
+// open opens the store, or gives the one that is open. Everybody who calls while it is being opened waits for the same
+// outcome.
+func (s *sharedStore) open() (*keystore.Store, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closed:
+		return nil, errClosed
+	case s.store != nil || s.err != nil:
+		return s.store, s.err
+	}
+	s.store, s.err = openStore(s.path, s.master)
+	return s.store, s.err
+}
+
+func openStore(path string, master masterSource) (*keystore.Store, error) {
+	backend, err := boltstore.Open(path, boltstore.Options{})
+	if err != nil {
+		return nil, err
+	}
+	// not the config's context and logger: the store outlives both
+	store, err := keystore.Open(context.Background(), keystore.Options{
+		Backend:   backend,
+		MasterKey: master.key(),
+		Logger:    processLogger("keystile.store"),
+	})
+	if err != nil {
+		// keystore.Open closes the backend that it refuses
+		return nil, err
+	}
+	return store, nil
+}
+
+// probe says what of the store's file would stop it from being opened, without opening, locking or creating anything.
+func (s *sharedStore) probe() error {
+	if err := boltstore.Probe(s.path); err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	return nil
+}
+
+// Destruct closes the store when the last config has let go of it.
+func (s *sharedStore) Destruct() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	if s.store == nil {
+		return nil
+	}
+	return s.store.Close()
+}
+
+// sharedLog is a request log in the pool, opened on first use.
+type sharedLog struct {
+	dir   string
+	usage usageObserver
+
+	mu     sync.Mutex // guards what follows; held while the log is opened
+	log    *requestlog.Log
+	err    error // why it could not be opened; final
+	closed bool
+}
+
+func takeLog(h *holdings, dir string) (*sharedLog, error) {
+	return take(h, poolKey{"request log", dir}, func() *sharedLog { return &sharedLog{dir: dir} })
+}
+
+// open opens the log, or gives the one that is open.
+func (l *sharedLog) open() (*requestlog.Log, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.closed:
+		return nil, errClosed
+	case l.log != nil || l.err != nil:
+		return l.log, l.err
+	}
+	l.log, l.err = requestlog.Open(requestlog.Options{Dir: l.dir, Logger: processLogger("keystile.request_log")})
+	if l.err == nil {
+		l.log.Observe(l.usage.observe)
+	}
+	return l.log, l.err
+}
+
+// Destruct stores what is queued and closes the log when the last config has let go of it.
+func (l *sharedLog) Destruct() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
+	if l.log == nil {
+		return nil
+	}
+	return l.log.Close()
+}
+
+// Destruct has nothing to close: the throttle is memory.
+func (t *throttle) Destruct() error { return nil }

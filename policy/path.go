@@ -7,9 +7,10 @@ import (
 
 // CanonicalPath takes the path of a request target as the client sent it (escaped, without query) and answers the decoded
 // path to decide on; ok is false for what is malformed or can be read in two ways. Refused are, plain or escaped: a path
-// that does not start with a slash, empty segments and dot segments (also once matrix parameters are taken off), backslashes, control characters and invalid
-// UTF-8; further escaped slashes, bad escapes, and a plain '?' or '#'. A trailing slash is legal. What is escaped twice
-// stays as it is after decoding once. Without a '%' in it the path is returned as it is, without allocation.
+// that does not start with a slash, empty segments and dot segments (also once matrix parameters are taken off),
+// backslashes, control characters and invalid UTF-8; further escaped slashes, bad escapes, and a plain '?', '#' or space.
+// A trailing slash is legal. What is escaped twice stays as it is after decoding once. Without a '%' in it the path is
+// returned as it is, without allocation.
 //
 // Nothing is repaired. A path that is accepted is the same for a backend that decodes it, cleans it, or does neither, so
 // that the decision is made on what the backend serves.
@@ -23,11 +24,13 @@ func CanonicalPath(escaped string) (path string, ok bool) {
 			return "", false
 		}
 	}
-	if plain {
-		return escaped, isCanonical(escaped)
+	decoded := escaped
+	if !plain {
+		if decoded, ok = decodePath(escaped); !ok {
+			return "", false
+		}
 	}
-	decoded, ok := decodePath(escaped)
-	if !ok || !isCanonical(decoded) {
+	if !isCanonical(decoded) {
 		return "", false
 	}
 	return decoded, true

@@ -135,7 +135,7 @@ func TestUnixSocket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &http.Server{Handler: s.http.Config.Handler} //nolint:gosec // a test
+	server := &http.Server{Handler: s.http.Config.Handler}
 	go func() { _ = server.Serve(l) }()
 	defer server.Close()
 	r := execute(t, "", "account", "get", id, "--address", "unix/"+path+"|0220")

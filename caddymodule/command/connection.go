@@ -9,7 +9,7 @@ import (
 )
 
 // adminTokenVariable holds the admin token for --url.
-const adminTokenVariable = "KEYSTILE_TOKEN" //nolint:gosec // the name of a variable, not a credential
+const adminTokenVariable = "KEYSTILE_TOKEN"
 
 // addConnection adds the flags that say which process to talk to, and --json.
 func addConnection(fs *pflag.FlagSet) {

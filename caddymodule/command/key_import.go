@@ -83,7 +83,7 @@ func (c *call) readFile(name string) ([]byte, error) {
 	if name == "-" {
 		return c.stdin("the file")
 	}
-	file, err := os.Open(name) //nolint:gosec // the file that the user names
+	file, err := os.Open(name)
 	if err != nil {
 		return nil, err
 	}

@@ -75,12 +75,13 @@ func (t *tail) run(ctx context.Context) error {
 	if err := t.follow(ctx); err != nil {
 		return ended(err)
 	}
-	for {
+	for ctx.Err() == nil {
 		t.call.warn("The stream broke: connecting again. Requests of the meantime are in 'log list'.")
 		if err := t.again(ctx); err != nil {
 			return ended(err)
 		}
 	}
+	return ctx.Err()
 }
 
 // again tries for a while to follow the stream once more.

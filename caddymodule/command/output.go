@@ -22,7 +22,7 @@ type output struct {
 
 func newOutput(w io.Writer) *output {
 	file, ok := w.(*os.File)
-	terminal := ok && term.IsTerminal(int(file.Fd())) //nolint:gosec // a file descriptor fits an int
+	terminal := ok && term.IsTerminal(int(file.Fd()))
 	return &output{
 		w:        w,
 		terminal: terminal,

@@ -26,7 +26,7 @@ var kinds = [][]byte{[]byte("sk_org"), []byte("sk"), []byte("pk"), []byte("rk")}
 
 // findTokens calls found with each token of ours in a file and its line, from 1.
 func findTokens(path string, found func(line int, token string)) error {
-	file, err := os.Open(path) //nolint:gosec // below the directory that the user names
+	file, err := os.Open(path)
 	if err != nil {
 		return err
 	}

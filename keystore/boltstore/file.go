@@ -27,7 +27,7 @@ const (
 )
 
 // checkFile says whether a file can be a whole bbolt file. It reads at most a few kilobytes and changes nothing. A file
-// that does not exist is fs.ErrNotExist; an empty one counts as such, since bolt makes it whole.
+// that does not exist is fs.ErrNotExist.
 func checkFile(path string) error {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -43,8 +43,6 @@ func checkFile(path string) error {
 		return fmt.Errorf("the key store %q cannot be opened: %w", path, err)
 	case !info.Mode().IsRegular():
 		return fmt.Errorf("the key store %q is not a regular file", path)
-	case info.Size() == 0:
-		return fs.ErrNotExist
 	}
 	size, err := wantedSize(f)
 	if err != nil {
@@ -144,5 +142,5 @@ func Probe(path string) error {
 	case err != nil:
 		return fmt.Errorf("the key store %q cannot be opened: %w", path, err)
 	}
-	return errors.Join(s.check(), s.db.Close())
+	return errors.Join(s.view(checkFormat), s.db.Close())
 }

@@ -6,8 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
-	"runtime"
+	"sync/atomic"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -51,7 +50,7 @@ type Store struct {
 
 	// fresh: Open made the file and nothing was stored since. Such a file is removed by Close, so that a start that fails
 	// for another reason leaves nothing behind.
-	fresh   bool
+	fresh   atomic.Bool
 	madeDir string // the directory that Open made, "" if it was there
 }
 
@@ -66,16 +65,15 @@ func Open(path string, o Options) (*Store, error) {
 	s := &Store{path: path}
 	switch err := checkFile(path); {
 	case errors.Is(err, fs.ErrNotExist):
-		s.fresh = true
-		if s.madeDir, err = makeDir(filepath.Dir(path)); err != nil {
+		if err := s.create(); err != nil {
+			s.removeFresh()
 			return nil, fmt.Errorf("the key store %q cannot be made: %w", path, err)
 		}
 	case err != nil:
 		return nil, err
 	}
-	err := s.open(&o)
-	if err != nil {
-		if s.fresh && !errors.Is(err, errInUse) {
+	if err := s.open(&o); err != nil {
+		if !errors.Is(err, errInUse) {
 			s.removeFresh()
 		}
 		return nil, err
@@ -92,7 +90,7 @@ func (s *Store) open(o *Options) error {
 			Timeout:      o.LockTimeout,
 			FreelistType: bolt.FreelistMapType,
 			OpenFile: func(name string, flag int, mode os.FileMode) (_ *os.File, err error) {
-				file, err = os.OpenFile(name, flag, mode)
+				file, err = os.OpenFile(name, flag&^os.O_CREATE, mode) // a file of ours is there, or something is wrong
 				return file, err
 			},
 		})
@@ -104,13 +102,8 @@ func (s *Store) open(o *Options) error {
 	case err != nil:
 		return fmt.Errorf("the key store %q cannot be opened: %w", s.path, err)
 	}
-	err = s.stillThere(file)
-	switch {
-	case err != nil:
-	case s.fresh:
-		err = s.initialize()
-	default:
-		err = s.check()
+	if err = s.stillThere(file); err == nil {
+		err = s.view(checkFormat)
 	}
 	if err != nil {
 		return errors.Join(err, s.db.Close())
@@ -134,37 +127,6 @@ func (s *Store) stillThere(file *os.File) error {
 	return nil
 }
 
-// initialize makes the buckets of a new file and syncs the file's name, which bolt does not.
-func (s *Store) initialize() error {
-	err := s.update(func(tx *bolt.Tx) error {
-		meta, err := tx.CreateBucketIfNotExists(bucketMeta)
-		if err != nil {
-			return err
-		}
-		for _, name := range append([][]byte{bucketEvents, bucketUsage}, tables()...) {
-			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
-				return err
-			}
-		}
-		// Another process may have been first between our look and our lock.
-		if meta.Get(metaFormat) != nil {
-			s.fresh = false
-			return nil
-		}
-		if err := meta.Put(metaFormat, format); err != nil {
-			return err
-		}
-		return meta.Put(metaHead, encodeHead(keystore.Head{}))
-	})
-	if err != nil {
-		return fmt.Errorf("the key store %q cannot be made: %w", s.path, err)
-	}
-	if err := syncDir(filepath.Dir(s.path)); err != nil {
-		return fmt.Errorf("the key store %q cannot be made: %w", s.path, err)
-	}
-	return nil
-}
-
 func tables() [][]byte {
 	names := make([][]byte, 0, len(tableOrder))
 	for _, t := range tableOrder {
@@ -173,11 +135,7 @@ func tables() [][]byte {
 	return names
 }
 
-// check looks whether an existing file is a store of ours, without changing it.
-func (s *Store) check() error {
-	return s.view(func(tx *bolt.Tx) error { return checkFormat(tx) })
-}
-
+// checkFormat says whether an existing file is a store of ours.
 func checkFormat(tx *bolt.Tx) error {
 	meta := tx.Bucket(bucketMeta)
 	if meta == nil {
@@ -196,39 +154,4 @@ func checkFormat(tx *bolt.Tx) error {
 	}
 	_, err := decodeHead(meta.Get(metaHead))
 	return err
-}
-
-// Close releases the file. The store cannot be used after it.
-func (s *Store) Close() error {
-	err := s.db.Close()
-	if s.fresh {
-		s.removeFresh()
-	}
-	return err
-}
-
-func (s *Store) removeFresh() {
-	_ = os.Remove(s.path)
-	if s.madeDir != "" {
-		_ = os.Remove(s.madeDir) // only if it is empty
-	}
-}
-
-// makeDir makes the directory, and says so if it was not there.
-func makeDir(dir string) (made string, err error) {
-	if _, err := os.Stat(dir); err == nil {
-		return "", nil
-	}
-	return dir, os.MkdirAll(dir, 0o700)
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	if err = d.Sync(); runtime.GOOS == "windows" {
-		err = nil // directories cannot be synced there
-	}
-	return errors.Join(err, d.Close())
 }

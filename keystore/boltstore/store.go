@@ -24,9 +24,13 @@ const usageBatch = 5000
 // growing, and thereby commits from going on.
 const eventBatch = 500
 
-// update and view run a transaction and say which file an error is about.
+// update runs a transaction that stores something, view one that reads. Errors say which file they are about.
 func (s *Store) update(do func(*bolt.Tx) error) error {
-	return s.named(guard(func() error { return s.db.Update(do) }))
+	err := s.named(guard(func() error { return s.db.Update(do) }))
+	if err == nil {
+		s.fresh.Store(false)
+	}
+	return err
 }
 
 func (s *Store) view(do func(*bolt.Tx) error) error {
@@ -68,7 +72,7 @@ func (s *Store) Commit(ctx context.Context, c *keystore.Commit) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	err := s.update(func(tx *bolt.Tx) error {
+	return s.update(func(tx *bolt.Tx) error {
 		meta := tx.Bucket(bucketMeta)
 		head, err := decodeHead(meta.Get(metaHead))
 		if err != nil {
@@ -102,10 +106,6 @@ func (s *Store) Commit(ctx context.Context, c *keystore.Commit) error {
 		}
 		return meta.Put(metaHead, encodeHead(c.Next))
 	})
-	if err == nil {
-		s.fresh = false
-	}
-	return err
 }
 
 // Head is the head in the file.
@@ -238,9 +238,6 @@ func (s *Store) SwapMeta(_ context.Context, name string, old, value []byte) (swa
 		swapped = true
 		return meta.Put(metaName(name), value)
 	})
-	if err == nil && swapped {
-		s.fresh = false
-	}
 	return swapped && err == nil, err
 }
 

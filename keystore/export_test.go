@@ -1,0 +1,55 @@
+package keystore
+
+import (
+	"time"
+
+	"github.com/keystile/keystile/policy"
+)
+
+// What the tests outside of the package need of its inside.
+
+const (
+	HotGrace      = hotGrace
+	UsageInterval = usageInterval
+)
+
+// TrustStale switches the channel check of the cache off.
+func (s *Store) TrustStale(on bool) { s.hot.Load().trustStale = on }
+
+// WaitForCache waits until the cache has taken in what it was given.
+func (s *Store) WaitForCache() { s.hot.Load().cache.Wait() }
+
+// Cached is what the cache answers.
+func (s *Store) Cached(d *policy.Digest) *Key { return s.hot.Load().get(d) }
+
+// ColdRead is the first half of a look-up that misses the cache: it gives the key and a function that does the second
+// half, the filling.
+func (s *Store) ColdRead(d *policy.Digest) (*Key, func()) {
+	k, gone := s.Snapshot().find(d)
+	return k, func() { s.hot.Load().put(k, gone) }
+}
+
+// Plain is a key without what differs between two loads of it.
+func Plain(k *Key) Key {
+	c := *k
+	c.usage = nil
+	return c
+}
+
+// HasSealed says whether the key's token is kept.
+func HasSealed(k *Key) bool { return k.sealed != "" }
+
+// WithSealedOf is k with another key's sealed token.
+func (s *Store) OpenSealedOf(k, other *Key) error {
+	c := *k
+	c.sealed = other.sealed
+	_, err := s.seal.open(&c)
+	return err
+}
+
+// IDTime is the time in an id.
+func IDTime(id string) time.Time {
+	var m idMaker
+	m.seen(id)
+	return time.UnixMicro(int64(m.last))
+}

@@ -11,10 +11,12 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
 )
 
 func init() {
 	caddy.RegisterModule(App{})
+	caddy.OnExit(waitForHolders)
 }
 
 // App is the Keystile app: the keys, the request log and the catalog that the handlers of all sites share. Keys, log and
@@ -206,6 +208,26 @@ func (a *App) gate() *gate {
 		return nil
 	}
 	return g
+}
+
+// retain keeps store and log open until release is called, for an exchange that outlives its config: Caddy does not wait
+// for connections that have left HTTP before it cleans a config up, and their record is written when they end. It answers
+// nil if the app has been cleaned up already. Release may be called once.
+func (a *App) retain() (release func()) {
+	a.run.opening.Lock()
+	defer a.run.opening.Unlock()
+	if a.run.done {
+		return nil
+	}
+	held, err := a.run.held.share()
+	if err != nil {
+		return nil
+	}
+	return func() {
+		if err := held.release(); err != nil {
+			processLogger("keystile").Error("closing what the last connection used", zap.Error(err))
+		}
+	}
 }
 
 // config answers what is known without the store. It may be called as soon as the app is provisioned.

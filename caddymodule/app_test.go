@@ -271,6 +271,72 @@ func TestFirstUseOpens(t *testing.T) {
 	}
 }
 
+// TestRetainOutlivesTheConfig: a connection that has left HTTP ends after its config was cleaned up, and leaves its record
+// nevertheless. The process waits for it when it exits.
+func TestRetainOutlivesTheConfig(t *testing.T) {
+	c := newCaddy(t)
+	g := c.mustLoad(c.config("", oneResource, "keystile"))
+	app, err := activeApp()
+	if err != nil {
+		t.Fatal(err)
+	}
+	release := app.retain()
+	if release == nil {
+		t.Fatal("nothing is retained")
+	}
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	wantReferences(t, 1)
+	if app.retain() != nil {
+		t.Error("a cleaned-up app can be retained")
+	}
+	exited := make(chan struct{})
+	go func() {
+		waitForHolders(context.Background())
+		close(exited)
+	}()
+	r := g.log.NewRecord()
+	r.ID, r.Time = requestlog.NewID(time.Now()), time.Now()
+	if !g.log.Append(r) {
+		t.Error("the log refuses the record of a connection that was open")
+	}
+	select {
+	case <-exited:
+		t.Error("the process exits before the connection has ended")
+	default:
+	}
+	release()
+	<-exited
+	if stats := g.log.Stats(); stats.Stored != 1 || stats.Dropped != 0 {
+		t.Errorf("%d records stored and %d dropped, want 1 and 0", stats.Stored, stats.Dropped)
+	}
+}
+
+// TestExitDoesNotWaitForever: a connection that never ends costs the process its grace, and no record.
+func TestExitDoesNotWaitForever(t *testing.T) {
+	c := newCaddy(t)
+	g := c.mustLoad(c.config("", oneResource, "keystile"))
+	app, err := activeApp()
+	if err != nil {
+		t.Fatal(err)
+	}
+	release := app.retain()
+	defer release()
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	r := g.log.NewRecord()
+	r.ID, r.Time = requestlog.NewID(time.Now()), time.Now()
+	g.log.Append(r)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel() // the grace is over
+	waitForHolders(ctx)
+	if stats := g.log.Stats(); stats.Stored != 1 {
+		t.Errorf("%d records stored, want 1", stats.Stored)
+	}
+}
+
 // TestUnknownJSONFieldIsRefused: Caddy decodes module configs strictly, and we rely on it: a misspelt option must not be
 // ignored.
 func TestUnknownJSONFieldIsRefused(t *testing.T) {

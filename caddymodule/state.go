@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
 
 	"github.com/keystile/keystile/admin/api"
 	"github.com/keystile/keystile/keystore"
@@ -52,6 +53,18 @@ func (h *holdings) release() error {
 	}
 	h.keys = nil
 	return errors.Join(errs...)
+}
+
+// share takes everything once more, for somebody who may outlive its holder. What is held is in the pool, so that nothing
+// is constructed.
+func (h *holdings) share() (*holdings, error) {
+	more := new(holdings)
+	for _, key := range h.keys {
+		if _, err := take(more, key, func() caddy.Destructor { panic("held, but not in the pool") }); err != nil {
+			return nil, errors.Join(err, more.release())
+		}
+	}
+	return more, nil
 }
 
 // errClosed is the answer to whoever comes after the last config that used a store or log.
@@ -195,6 +208,44 @@ func (l *sharedLog) Destruct() error {
 		return nil
 	}
 	return l.log.Close()
+}
+
+// lastHoldersGrace is how long a process that exits waits for connections that have left HTTP to end and leave their
+// record.
+const lastHoldersGrace = 2 * time.Second
+
+// waitForHolders is called when the process exits, after all apps have been cleaned up. Upgraded connections were closed a
+// moment ago by the proxy, in goroutines of their own; whoever is the last closes the log. If one hangs, what is queued is
+// stored nevertheless.
+func waitForHolders(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, lastHoldersGrace)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		var logs []*sharedLog
+		held := false
+		pool.Range(func(_, value any) bool {
+			held = true
+			if l, ok := value.(*sharedLog); ok {
+				logs = append(logs, l)
+			}
+			return true
+		})
+		if !held {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			for _, l := range logs {
+				if err := l.Destruct(); err != nil {
+					processLogger("keystile.request_log").Error("closing the request log", zap.Error(err))
+				}
+			}
+			return
+		}
+	}
 }
 
 // Destruct has nothing to close: the throttle is memory.

@@ -15,17 +15,14 @@ import (
 // Nothing is repaired. A path that is accepted is the same for a backend that decodes it, cleans it, or does neither, so
 // that the decision is made on what the backend serves.
 func CanonicalPath(escaped string) (path string, ok bool) {
-	plain := true
-	for i := range len(escaped) {
-		switch c := escaped[i]; c {
-		case '%':
-			plain = false
-		case '?', '#', ' ':
-			return "", false
-		}
+	if isPlain(escaped) {
+		return escaped, true
+	}
+	if strings.ContainsAny(escaped, "?# ") {
+		return "", false
 	}
 	decoded := escaped
-	if !plain {
+	if strings.IndexByte(escaped, '%') >= 0 {
 		if decoded, ok = decodePath(escaped); !ok {
 			return "", false
 		}
@@ -34,6 +31,31 @@ func CanonicalPath(escaped string) (path string, ok bool) {
 		return "", false
 	}
 	return decoded, true
+}
+
+// plainBytes are the bytes of nearly every path: those that need no thought wherever they stand.
+var plainBytes = func() (t [256]bool) {
+	for c := '!'; c <= '~'; c++ {
+		t[c] = !strings.ContainsRune(`%?#\;./`, c)
+	}
+	return t
+}()
+
+// isPlain accepts most canonical paths in one pass; what it does not accept may still be canonical.
+func isPlain(s string) bool {
+	if s == "" || s[0] != '/' {
+		return false
+	}
+	for i := 1; i < len(s); i++ {
+		switch c := s[i]; {
+		case plainBytes[c]:
+		case c == '.' && s[i-1] != '/': // no dot segment starts here, nor ends
+		case c == '/' && s[i-1] != '/':
+		default:
+			return false
+		}
+	}
+	return true
 }
 
 // decodePath resolves each escape once. An escaped slash is refused here, while it can be told from a plain one.

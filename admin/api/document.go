@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 )
@@ -39,6 +40,7 @@ func (a *API) registerDocument() error {
 	for _, s := range a.registry.Map() {
 		allowNull(s)
 	}
+	a.openAnswers()
 	plain, err := json.Marshal(a.document)
 	if err != nil {
 		return err
@@ -59,5 +61,43 @@ func allowNull(s *huma.Schema) {
 		if p.Nullable && len(p.Enum) > 0 && !slices.Contains(p.Enum, nil) {
 			p.Enum = append(p.Enum, nil)
 		}
+	}
+}
+
+// openAnswers lets the objects of answers have further fields in the document: fields are added over time, and a client
+// that was generated from today's document must not fail on tomorrow's answer. Bodies of requests stay closed.
+func (a *API) openAnswers() {
+	closed := map[string]bool{}
+	for _, o := range a.operations {
+		if o.RequestBody != nil {
+			a.markNamed(o.RequestBody.Content["application/json"].Schema, closed)
+		}
+	}
+	for name, s := range a.registry.Map() {
+		if refused, ok := s.AdditionalProperties.(bool); ok && !refused && !closed[name] {
+			s.AdditionalProperties = nil
+		}
+	}
+}
+
+// markNamed marks the named schemas that s is made of.
+func (a *API) markNamed(s *huma.Schema, marked map[string]bool) {
+	if s == nil {
+		return
+	}
+	if s.Ref != "" {
+		name := s.Ref[strings.LastIndexByte(s.Ref, '/')+1:]
+		if marked[name] {
+			return
+		}
+		marked[name] = true
+		s = resolve(a.registry, s)
+	}
+	a.markNamed(s.Items, marked)
+	for _, p := range s.Properties {
+		a.markNamed(p, marked)
+	}
+	for _, branch := range s.OneOf {
+		a.markNamed(branch, marked)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/keystile/keystile/keystore"
 	"github.com/keystile/keystile/requestlog"
@@ -31,6 +32,15 @@ type Error struct {
 	RequestID string    `json:"request_id" doc:"The Request-Id header of this answer"`
 	Param     string    `json:"param,omitempty" doc:"The field, query parameter or header at fault, such as ip_ranges[2] or keys[3].kind"`
 	DocURL    string    `json:"doc_url,omitempty" doc:"A page about this code"`
+
+	Errors []RowError `json:"errors,omitempty" nullable:"false" doc:"Imports: what is wrong with each row, as far as it was looked at; the fields above repeat the first"`
+}
+
+// RowError is what is wrong with one row of an import.
+type RowError struct {
+	Param   string `json:"param" example:"keys[3].kind"`
+	Code    string `json:"code"`
+	Message string `json:"message"`
 }
 
 // Error is the message with its code, for logs and wrapping.
@@ -107,6 +117,9 @@ func notFound(what, id string) *Error {
 // where something else belongs. Defence in depth; our own errors repeat no values.
 func scrubbed(e *Error) *Error {
 	e.Message, e.Param = requestlog.ScrubTokens(e.Message), requestlog.ScrubTokens(e.Param)
+	for i, row := range e.Errors {
+		e.Errors[i].Message, e.Errors[i].Param = requestlog.ScrubTokens(row.Message), requestlog.ScrubTokens(row.Param)
+	}
 	return e
 }
 
@@ -116,7 +129,16 @@ func asError(err error) (*Error, error) {
 	var own *Error
 	if errors.As(err, &own) {
 		e := *own
+		e.Errors = slices.Clone(own.Errors) // the caller of asError changes them
 		return &e, nil
+	}
+	var rows *keystore.ImportError
+	if errors.As(err, &rows) && len(rows.Rows) > 0 {
+		first, cause := asError(rows.Rows[0])
+		for _, row := range rows.Rows {
+			first.Errors = append(first.Errors, RowError{Param: row.Param, Code: string(row.Code), Message: row.Message})
+		}
+		return first, cause
 	}
 	var stored *keystore.Error
 	if errors.As(err, &stored) {

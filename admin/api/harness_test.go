@@ -126,14 +126,29 @@ func (f *fixture) loadSpec() {
 	f.t.Helper()
 	w := httptest.NewRecorder()
 	f.handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/v1/openapi.json", nil))
-	spec, err := openapi3.NewLoader().LoadFromData(w.Body.Bytes())
-	if err != nil {
-		f.t.Fatalf("loading the document: %v", err)
+	f.spec = parseSpec(f.t, w.Body.String())
+}
+
+var (
+	specsMu sync.Mutex
+	specs   = map[string]*openapi3.T{} // by text: all fixtures serve the same document
+)
+
+func parseSpec(t *testing.T, text string) *openapi3.T {
+	t.Helper()
+	specsMu.Lock()
+	defer specsMu.Unlock()
+	if specs[text] == nil {
+		spec, err := openapi3.NewLoader().LoadFromData([]byte(text))
+		if err != nil {
+			t.Fatalf("loading the document: %v", err)
+		}
+		if err := spec.Validate(context.Background()); err != nil {
+			t.Fatalf("validating the document: %v", err)
+		}
+		specs[text] = spec
 	}
-	if err := spec.Validate(context.Background()); err != nil {
-		f.t.Fatalf("validating the document: %v", err)
-	}
-	f.spec = spec
+	return specs[text]
 }
 
 // do makes a call. body is nil, a string that is sent as it is, or anything that is encoded as JSON; headers are pairs.

@@ -24,6 +24,8 @@ type MemoryIdempotency struct {
 	now  func() time.Time
 	aead cipher.AEAD
 
+	maxEntries, maxBytes int
+
 	mu      sync.Mutex // guards all below
 	entries map[memoryKey]*memoryEntry
 	order   *list.List // of *memoryEntry that are finished, oldest first: they expire in this order
@@ -51,7 +53,10 @@ func NewMemoryIdempotency(now func() time.Time) *MemoryIdempotency {
 	if err != nil {
 		panic(err)
 	}
-	return &MemoryIdempotency{now: now, aead: aead, entries: map[memoryKey]*memoryEntry{}, order: list.New()}
+	return &MemoryIdempotency{
+		now: now, aead: aead, maxEntries: memoryIdempotencyEntries, maxBytes: memoryIdempotencyBytes,
+		entries: map[memoryKey]*memoryEntry{}, order: list.New(),
+	}
 }
 
 // Begin implements [IdempotencyStore].
@@ -61,7 +66,7 @@ func (m *MemoryIdempotency) Begin(_ context.Context, k IdempotencyKey) (Idempote
 	m.expireLocked()
 	e := m.entries[memoryKey{k.Caller, k.Key}]
 	switch {
-	case e == nil && (len(m.entries) >= memoryIdempotencyEntries || m.bytes >= memoryIdempotencyBytes):
+	case e == nil && (len(m.entries) >= m.maxEntries || m.bytes >= m.maxBytes):
 		return IdempotencyFull, nil, nil
 	case e == nil:
 		m.entries[memoryKey{k.Caller, k.Key}] = &memoryEntry{key: k}

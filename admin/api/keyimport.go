@@ -37,12 +37,19 @@ func (a *API) registerImport() {
 
 func (a *API) importKeys(c *call, in *importKeysInput) (List[Key], error) {
 	rows := make([]keystore.ImportParams, 0, len(in.Body.Keys))
+	var wrong *Error
 	for i := range in.Body.Keys {
 		row, err := a.importParams(&in.Body.Keys[i])
 		if err != nil {
-			return List[Key]{}, atPosition(err, i)
+			if wrong, err = addRow(wrong, err, i); err != nil {
+				return List[Key]{}, err
+			}
+			continue
 		}
 		rows = append(rows, row)
+	}
+	if wrong != nil {
+		return List[Key]{}, wrong
 	}
 	ctx, cancel := c.commit()
 	defer cancel()
@@ -76,17 +83,27 @@ func (a *API) importParams(b *KeyImport) (keystore.ImportParams, error) {
 	return row, nil
 }
 
-// atPosition puts the row's place before an error's param.
-func atPosition(err error, i int) error {
+// maxRowErrors bounds how many rows at fault an answer lists.
+const maxRowErrors = 100
+
+// addRow adds the error of row i to the answer's error. Only errors that a caller can do something about are listed; any
+// other ends the import.
+func addRow(all *Error, err error, i int) (*Error, error) {
 	var own *Error
 	if !errors.As(err, &own) {
-		return err
+		return nil, err
 	}
-	e := *own
-	before := e.Param
-	e.Param = fmt.Sprintf("keys[%d]", i)
-	if before != "" {
-		e.Param += "." + before
+	row := RowError{Param: fmt.Sprintf("keys[%d]", i), Code: own.Code, Message: own.Message}
+	if own.Param != "" {
+		row.Param += "." + own.Param
 	}
-	return &e
+	if all == nil {
+		first := *own
+		first.Param = row.Param
+		all = &first
+	}
+	if len(all.Errors) < maxRowErrors {
+		all.Errors = append(all.Errors, row)
+	}
+	return all, nil
 }

@@ -346,6 +346,16 @@ func TestImportKeys(t *testing.T) {
 			}
 		})
 	}
+	// Every row at fault is listed, whether we or the store found it.
+	for _, body := range []string{
+		`{"keys":[` + row(`"note":"no token"`) + `,` + row(`"token":"`+token+`"`) + `,` + row(`"sha256":"abc"`) + `]}`,
+		`{"keys":[` + row(`"token":"x1","ip_ranges":["10.0.0.1/8"]`) + `,` + row(`"token":"`+token+`"`) + `,` + row(`"token":"two words"`) + `]}`,
+	} {
+		e := as[api.ErrorBody](f.do("POST", "/v1/keys/import", body)).Error
+		if len(e.Errors) != 2 || e.Errors[0].Param != e.Param || e.Errors[0].Message != e.Message || !strings.HasPrefix(e.Errors[1].Param, "keys[2].") {
+			t.Errorf("errors = %+v", e)
+		}
+	}
 	list := as[api.List[api.Key]](f.ok("POST", "/v1/keys/import",
 		`{"keys":[`+row(`"token":"`+token+`"`)+`,`+row(`"sha256":"`+hex.EncodeToString(sum[:])+`","last4":"tkey"`)+`]}`))
 	if len(list.Data) != 2 || keys() != before+2 {

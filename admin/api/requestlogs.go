@@ -30,7 +30,7 @@ func (RequestLog) Schema(r huma.Registry) *huma.Schema {
 
 func requestLogSchema() *huma.Schema {
 	s := &huma.Schema{
-		Type: huma.TypeObject, Properties: map[string]*huma.Schema{}, AdditionalProperties: false,
+		Type: huma.TypeObject, Properties: map[string]*huma.Schema{},
 		Required:    []string{"id", "time", "status", "decision"},
 		Description: "One request. Fields that do not apply to it are absent.",
 	}

@@ -98,7 +98,7 @@ func (r *Rules) Decide(p *Principal, q *Request, dir Directory, now time.Time) (
 	}
 
 	// Row 5: a mode that is served here.
-	if !(p.Mode == ModeLive && r.Live || p.Mode == ModeSandbox && r.Sandbox) {
+	if !r.serves(p.Mode) {
 		d.Reason = ReasonLivemodeMismatch
 		return d
 	}
@@ -131,6 +131,17 @@ func (r *Rules) Decide(p *Principal, q *Request, dir Directory, now time.Time) (
 		d.Reason = ReasonAllowed
 	}
 	return d
+}
+
+// serves says whether keys of the mode are served at this site.
+func (r *Rules) serves(m Mode) bool {
+	switch m {
+	case ModeLive:
+		return r.Live
+	case ModeSandbox:
+		return r.Sandbox
+	}
+	return false // fail closed: no such mode
 }
 
 // match finds the route and the open pattern of a path; each is nil if there is none.

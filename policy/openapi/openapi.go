@@ -40,7 +40,7 @@ import (
 	"github.com/keystile/keystile/policy"
 )
 
-// MaxFileSize bounds a file, in bytes. Reading one takes about twelve times its size in memory, for a moment.
+// MaxFileSize bounds a file, in bytes. Reading one takes about six times its size in memory, for a moment.
 const MaxFileSize = 32 << 20
 
 // Load reads the rules of a file. Every error is one sentence that starts with the file, and with the line where there is

@@ -245,7 +245,7 @@ func TestAliasBomb(t *testing.T) {
 	}
 }
 
-func TestNormalize(t *testing.T) {
+func TestResourceName(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{
 		"charge":                  "charge",
@@ -261,7 +261,7 @@ func TestNormalize(t *testing.T) {
 		"":                        "",
 		strings.Repeat("a", 65):   "",
 	} {
-		if got := openapi.Normalize(in); got != want {
+		if got := openapi.ResourceName(in); got != want {
 			t.Errorf("%q: got %q, want %q", in, got, want)
 		}
 	}

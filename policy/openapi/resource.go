@@ -27,7 +27,7 @@ func (d *document) resource(operation *yaml.Node, base, path string) string {
 	}
 	if tags := d.get(operation, "tags"); tags != nil && tags.Kind == yaml.SequenceNode && len(tags.Content) > 0 {
 		if tag := d.target(tags.Content[0]); tag != nil && isString(tag) {
-			if name := Normalize(tag.Value); name != "" {
+			if name := ResourceName(tag.Value); name != "" {
 				return name
 			}
 		}
@@ -111,7 +111,7 @@ func (d *document) schemaIDs(n *yaml.Node, ids map[string]bool, depth int, budge
 		if rest, ok := strings.CutPrefix(id, "deleted_"); ok && d.ids[rest] {
 			id = rest
 		}
-		if name := Normalize(id); name != "" {
+		if name := ResourceName(id); name != "" {
 			ids[name] = true
 		}
 		return
@@ -147,7 +147,7 @@ func fromPath(base, path string) string {
 		if s == "" || strings.ContainsAny(s, "{}") {
 			continue
 		}
-		if name := Normalize(s); name != "" {
+		if name := ResourceName(s); name != "" {
 			return name
 		}
 	}
@@ -159,9 +159,9 @@ func isVersion(s string) bool {
 	return len(s) >= 2 && s[0] == 'v' && s[1] >= '0' && s[1] <= '9'
 }
 
-// Normalize brings a name into the form of a resource: "billing_portal.session" gives "billing_portal_session",
+// ResourceName brings a name into the form of a resource: "billing_portal.session" gives "billing_portal_session",
 // "PaymentIntent" gives "payment_intent". It is "" if nothing usable remains.
-func Normalize(s string) string {
+func ResourceName(s string) string {
 	var b strings.Builder
 	runes := []rune(s)
 	for i, r := range runes {

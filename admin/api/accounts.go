@@ -138,6 +138,8 @@ func (a *API) getAccount(c *call, in *getAccountInput) (Account, error) {
 }
 
 func (a *API) updateAccount(c *call, in *updateAccountInput) (Account, error) {
+	a.objects.Lock()
+	defer a.objects.Unlock()
 	account, ok := a.Store.Snapshot().Account(in.ID)
 	if !ok {
 		return Account{}, notFound("account", in.ID)
@@ -153,12 +155,16 @@ func (a *API) updateAccount(c *call, in *updateAccountInput) (Account, error) {
 }
 
 func (a *API) connectAccount(c *call, in *connectionInput) (Account, error) {
+	a.objects.Lock()
+	defer a.objects.Unlock()
 	ctx, cancel := c.commit()
 	defer cancel()
 	return c.changed(a.Store.Connect(ctx, c.actor, in.ID, in.ConnectedID))
 }
 
 func (a *API) disconnectAccount(c *call, in *connectionInput) (Account, error) {
+	a.objects.Lock()
+	defer a.objects.Unlock()
 	ctx, cancel := c.commit()
 	defer cancel()
 	return c.changed(a.Store.Disconnect(ctx, c.actor, in.ID, in.ConnectedID))

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -56,6 +57,10 @@ type Config struct {
 // API serves the admin API. It is safe for concurrent use.
 type API struct {
 	Config
+
+	// objects orders the changes of organizations and accounts, so that nothing changes one between the check of its
+	// If-Match and the commit. For keys the store does that, under its own lock.
+	objects sync.Mutex
 
 	router     router
 	registry   huma.Registry

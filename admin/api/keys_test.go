@@ -100,7 +100,7 @@ func TestCreateKey(t *testing.T) {
 		{"unknown connected resource", own(`"kind":"restricted","connected_permissions":{"charge":"read"}`), "parameter_invalid", "connected_permissions.charge", ""},
 		{"unknown access", own(`"kind":"restricted","permissions":{"charges":"all"}`), "parameter_invalid", "permissions.charges", "write"},
 		{"access of another type", own(`"kind":"restricted","permissions":{"charges":true}`), "parameter_invalid", "permissions.charges", "string"},
-		{"permissions as a list", own(`"kind":"restricted","permissions":["charges"]`), "parameter_invalid", "permissions", ""},
+		{"permissions as a list", own(`"kind":"restricted","permissions":["charges"]`), "parameter_invalid", "permissions", "must be an object"},
 		{"permissions as a string", own(`"kind":"restricted","permissions":"charges"`), "parameter_invalid", "permissions", "an object"},
 		{"ip_ranges empty", own(`"kind":"secret","ip_ranges":[]`), "parameter_invalid", "ip_ranges", "null"},
 		{"ip_ranges empty string", own(`"kind":"secret","ip_ranges":" \n"`), "parameter_invalid", "ip_ranges", "null"},

@@ -98,6 +98,8 @@ func (a *API) getOrganization(c *call, in *getOrganizationInput) (Organization, 
 }
 
 func (a *API) updateOrganization(c *call, in *updateOrganizationInput) (Organization, error) {
+	a.objects.Lock()
+	defer a.objects.Unlock()
 	o, ok := a.Store.Snapshot().Organization(in.ID)
 	if !ok {
 		return Organization{}, notFound("organization", in.ID)

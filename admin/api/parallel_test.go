@@ -5,6 +5,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/keystile/keystile/admin/api"
 )
 
 // atOnce sends the same call many times at once and counts the answers by status.
@@ -39,6 +41,13 @@ func TestOnceInParallel(t *testing.T) {
 	etag := f.ok("GET", "/v1/keys/"+key.ID, nil).header.Get("ETag")
 	if got := f.atOnce(32, "PATCH", "/v1/keys/"+key.ID, `{"note":"mine"}`, "If-Match", etag); got[200] != 1 || got[412] != 31 {
 		t.Errorf("If-Match: %v, want one 200 and 31 412", got)
+	}
+	organization := as[api.Organization](f.ok("POST", "/v1/organizations", `{"name":"Rocket"}`))
+	for _, path := range []string{"/v1/accounts/" + account.ID, "/v1/organizations/" + organization.ID} {
+		etag := f.ok("GET", path, nil).header.Get("ETag")
+		if got := f.atOnce(32, "PATCH", path, `{"name":"mine"}`, "If-Match", etag); got[200] != 1 || got[412] != 31 {
+			t.Errorf("If-Match on %s: %v, want one 200 and 31 412", path, got)
+		}
 	}
 	for _, k := range account.Keys {
 		if k.Kind == "secret" && k.Mode == "live" {

@@ -13,8 +13,7 @@ import (
 func etag(revision uint64) string { return `"` + strconv.FormatUint(revision, 10) + `"` }
 
 // ifRevision is what If-Match asks for: the revision that the object must still have, 0 if it does not matter. current is
-// the object's revision now: with a list of tags the store is asked for the one that fits, so that the check is the
-// store's, under its lock, and not ours.
+// the object's revision now. For a key it is passed on to the store, which checks again under its own lock.
 func (c *call) ifRevision(current uint64) (uint64, error) {
 	lines := c.r.Header.Values("If-Match")
 	if len(lines) == 0 {

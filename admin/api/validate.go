@@ -110,6 +110,10 @@ func checkObject(registry huma.Registry, s *huma.Schema, path string, v map[stri
 func checkChoice(registry huma.Registry, s *huma.Schema, path string, v any) error {
 	var names []string
 	for _, branch := range s.OneOf {
+		list, isList := v.([]any)
+		if isList && len(list) > 0 && branch.MaxItems != nil && *branch.MaxItems == 0 {
+			continue // only an empty list is taken here: the others say what is
+		}
 		if branch.Type == jsonType(v) {
 			if err := checkShape(registry, branch, path, v); err != nil {
 				return err

@@ -38,11 +38,13 @@ type Journal struct {
 	lines   []lineMark
 	missing logLimit
 
-	// mu guards the list of files and their indexes. It is held for moments only, by readers too.
-	mu    sync.Mutex
-	files []*journalFile // the current one is the last
+	// mu guards the lists of files and their indexes. It is held for moments only, by readers too. Where both locks are
+	// needed, wmu is taken first.
+	mu      sync.Mutex
+	files   []*journalFile // the current one is the last
+	retired []retiredFile  // to be sealed by the housekeeper
 
-	retired  chan retiredFile // to be sealed by the housekeeper
+	kick     chan struct{} // capacity 1: something was retired
 	quit     chan struct{}
 	finished chan struct{}
 	dirty    atomic.Bool // written since the last sync
@@ -113,7 +115,7 @@ func OpenJournal(o JournalOptions) (*Journal, error) {
 	j := &Journal{
 		o: o, fs: o.FS, now: o.Now, logger: o.Logger.With(zap.String("directory", o.Dir)),
 		encoder:  newEncoder(),
-		retired:  make(chan retiredFile, 16),
+		kick:     make(chan struct{}, 1),
 		quit:     make(chan struct{}),
 		finished: make(chan struct{}),
 	}

@@ -31,24 +31,29 @@ func (j *Journal) keepHouse() {
 	j.retain()
 	for {
 		select {
-		case r := <-j.retired:
-			j.report("sealing a file", j.seal(r))
+		case <-j.kick:
+			j.sealRetired()
 			j.retain()
 		case <-syncs.C:
 			j.report("syncing", j.sync())
 		case <-retention.C:
 			j.rollIdle()
+			j.sealRetired()
 			j.retain()
 		case <-j.quit:
-			for {
-				select {
-				case r := <-j.retired:
-					j.report("sealing a file", j.seal(r))
-				default:
-					return
-				}
-			}
+			j.sealRetired()
+			return
 		}
+	}
+}
+
+func (j *Journal) sealRetired() {
+	j.mu.Lock()
+	retired := j.retired
+	j.retired = nil
+	j.mu.Unlock()
+	for _, r := range retired {
+		j.report("sealing a file", j.seal(r))
 	}
 }
 
@@ -79,17 +84,13 @@ func (j *Journal) sync() error {
 	return nil
 }
 
-// rollIdle seals a file that nothing was written to for long: Write rolls only when it is called.
+// rollIdle retires a file that nothing was written to for long: Write rolls only when it is called.
 func (j *Journal) rollIdle() {
 	j.wmu.Lock()
-	if j.current == nil || j.handle == nil || !j.mustRoll(0) {
-		j.wmu.Unlock()
-		return
+	defer j.wmu.Unlock()
+	if j.current != nil && j.handle != nil && j.mustRoll(0) {
+		j.retire()
 	}
-	r := retiredFile{j.current, j.handle}
-	j.current, j.handle, j.sink = nil, nil, nil
-	j.wmu.Unlock()
-	j.report("sealing a file", j.seal(r))
 }
 
 // seal syncs and closes a file and renames it after its records, or, if none can be read, after the time at which it was

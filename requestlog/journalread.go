@@ -105,7 +105,8 @@ func (j *Journal) newScan(q Query) (*scan, error) {
 		if !ok {
 			return s, nil // no record can have it
 		}
-		s.reach.low, s.reach.high = position, min(position, s.start)
+		s.start = min(s.start, position)
+		s.reach.low, s.reach.high = position, s.start
 	}
 	if t := q.Filter.Since; !t.IsZero() {
 		s.reach.first = t.UnixMilli()

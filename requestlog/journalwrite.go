@@ -206,11 +206,15 @@ func (j *Journal) create() (*journalFile, File, error) {
 	return nil, nil, fmt.Errorf("more than %d files of %v", maxNameAttempts, begun.Format(time.RFC3339))
 }
 
-// retire hands the current file, if there is one, to the housekeeper.
+// retire hands the current file, if there is one, to the housekeeper. It never waits for it: a slow disk may hold up the
+// sealing of files, not the writing.
 func (j *Journal) retire() {
 	if j.current == nil {
 		return
 	}
-	j.retired <- retiredFile{j.current, j.handle}
+	j.mu.Lock()
+	j.retired = append(j.retired, retiredFile{j.current, j.handle})
+	j.mu.Unlock()
 	j.current, j.handle, j.sink = nil, nil, nil
+	signal(j.kick)
 }

@@ -138,7 +138,7 @@ func explainedRequest(b *Explain) (*policy.Request, error) {
 // explanation is the gateway's own message, with what an operator may know and a client may not.
 func explanation(d *policy.Decision, q *policy.Request, key *keystore.Key, mask string) string {
 	message := policy.Message(d, mask)
-	switch d.Reason { //nolint:exhaustive // the others have nothing to add to the message
+	switch d.Reason { // the others have nothing to add to the message
 	case policy.ReasonAllowed:
 		return allowedText(d, key)
 	case policy.ReasonOpen:

@@ -122,7 +122,7 @@ func (a *API) keyPatch(b *KeyUpdate, k *keystore.Key) (keystore.KeyPatch, error)
 // optionalPermissions compiles permissions that may be absent or null: nil then.
 func (a *API) optionalPermissions(param string, o Optional[Permissions], before *policy.Permissions) (*policy.Permissions, error) {
 	if !o.Set || o.Null {
-		return nil, nil //nolint:nilnil // nil permissions have a meaning of their own
+		return nil, nil // nil permissions have a meaning of their own
 	}
 	return a.permissions(param, o.Value, before)
 }

@@ -32,9 +32,9 @@ any number of times, the live secret key's once.`,
   keystile account create --name "Example Shop" --organization org_Vh2RnXs0K3mQb7Ty --default-api-version 2026-01-31`,
 	}
 	fs := cmd.Flags()
-	fs.String("name", "", "The name, if not given as the argument")
-	fs.String("organization", "", "Id of the organization that it belongs to")
-	fs.String("default-api-version", "", "API version of requests that name none")
+	fs.String("name", "", "The `NAME`, if not given as the argument")
+	fs.String("organization", "", "Id of the `ORGANIZATION` that it belongs to")
+	fs.String("default-api-version", "", "API `VERSION` of requests that name none")
 	return leaf(cmd, []string{"[NAME]"}, func(c *call) error {
 		name, err := c.nameArgument(0)
 		if err != nil {
@@ -64,14 +64,14 @@ func accountList() *cobra.Command {
   keystile account list
   keystile account list --organization org_Vh2RnXs0K3mQb7Ty --all --json`,
 	}
-	cmd.Flags().String("organization", "", "Only accounts of this organization")
+	cmd.Flags().String("organization", "", "Only accounts of this `ORGANIZATION`")
 	addPaging(cmd.Flags())
 	return leaf(cmd, nil, func(c *call) error {
 		query := make(url.Values)
 		c.filter(query, "organization")
 		return list(c, pathTo("accounts"), query, []string{"ID", "ORGANIZATION", "NAME", "CREATED"},
-			func(a *api.Account) (string, []string) {
-				return a.ID, []string{a.ID, text(a.Organization), a.Name, moment(&a.CreatedAt)}
+			func(a *api.Account) []string {
+				return []string{a.ID, text(a.Organization), a.Name, moment(&a.CreatedAt)}
 			})
 	})
 }
@@ -108,9 +108,9 @@ the default.`,
   keystile account edit acct_9fKq2LmZx81TnWvB --organization ""`,
 	}
 	fs := cmd.Flags()
-	fs.String("name", "", "The new name")
-	fs.String("organization", "", "Id of the organization that it belongs to, or empty for none")
-	fs.String("default-api-version", "", "API version of requests that name none, or empty for none")
+	fs.String("name", "", "The new `NAME`")
+	fs.String("organization", "", "Id of the `ORGANIZATION` that it belongs to, or empty for none")
+	fs.String("default-api-version", "", "API `VERSION` of requests that name none, or empty for none")
 	return leaf(cmd, []string{"ACCOUNT"}, func(c *call) error {
 		id, err := c.id(0, "acct_")
 		if err != nil {
@@ -191,7 +191,7 @@ func (c *call) showKeysOf(keys []api.Key) {
 		rows = append(rows, []string{k.ID, k.Kind, k.Mode, tokenText(&k)})
 	}
 	c.out.linef("")
-	c.out.table([]string{"KEY", "KIND", "MODE", "TOKEN"}, rows)
+	c.out.table([]string{"KEY", "KIND", "MODE", "TOKEN"}, rows...)
 }
 
 // filter copies flags that were given to query parameters of the same names, with underscores.

@@ -51,11 +51,11 @@ func (c *call) showResources(resources []api.Resource) {
 	for _, r := range resources {
 		rows = append(rows, []string{r.Name, strings.Join(r.Access, " "), strconv.Itoa(len(r.Routes))})
 	}
-	c.out.table([]string{"RESOURCE", "ACCESS", "ROUTES"}, rows)
+	c.out.table([]string{"RESOURCE", "ACCESS", "ROUTES"}, rows...)
 }
 
 func (c *call) showRoutes(resources []api.Resource) {
-	var rows [][]string
+	rows := [][]string{} // not nil: without a route there still is a head
 	for _, r := range resources {
 		for _, route := range r.Routes {
 			publishable := ""
@@ -65,5 +65,5 @@ func (c *call) showRoutes(resources []api.Resource) {
 			rows = append(rows, []string{r.Name, route.Access, route.Method, route.Pattern, publishable})
 		}
 	}
-	c.out.table([]string{"RESOURCE", "ACCESS", "METHOD", "PATTERN", "KEYS"}, rows)
+	c.out.table([]string{"RESOURCE", "ACCESS", "METHOD", "PATTERN", "KEYS"}, rows...)
 }

@@ -19,10 +19,10 @@ func addConnection(fs *pflag.FlagSet) {
 
 // addAddress is addConnection without --token-stdin, for commands in which that flag means another token.
 func addAddress(fs *pflag.FlagSet) {
-	fs.String("address", "", "Address of the admin endpoint (default: the one in --config, else Caddy's default)")
-	fs.StringP("config", "c", "", "Configuration file to take the admin endpoint's address from")
-	fs.StringP("adapter", "a", "", "Config adapter of that file")
-	fs.String("url", "", "Talk to a remote keystile_admin site at this URL instead, with the admin token in "+adminTokenVariable)
+	fs.String("address", "", "`ADDRESS` of the admin endpoint (default: the one in --config, else Caddy's default)")
+	fs.StringP("config", "c", "", "Configuration `FILE` to take the admin endpoint's address from")
+	fs.StringP("adapter", "a", "", "Config `ADAPTER` for that file")
+	fs.String("url", "", "Talk to a remote keystile_admin site at this `URL` instead, with the admin token in "+adminTokenVariable)
 	fs.Bool("json", false, "Print the API's JSON answer as it is")
 }
 

@@ -31,14 +31,14 @@ is 1 if it would not be. With --url, the admin token comes from KEYSTILE_TOKEN:
   keystile explain --token-stdin POST /v1/charges < token.txt
   keystile explain --key key_3Jd8sVwQ0xTnB6Lm POST /v1/charges --client-address 203.0.113.9 --exit-code`
 			fs := cmd.Flags()
-			fs.String("key", "", "Id of the key")
+			fs.String("key", "", "Id of the `KEY`")
 			fs.Bool("token-stdin", false, "Read the key's token from standard input")
 			fs.Bool("no-key", false, "Ask about a request without a key")
-			fs.String("client-address", "", "Address that the request would come from")
-			fs.String("context", "", "Account that it would name, as ACCOUNT or ACCOUNT/CONNECTED")
-			fs.String("origin", "", "Origin header that it would have")
-			fs.String("version", "", "API version that it would name")
-			fs.String("host", "", "Host of the site, if there are several")
+			fs.String("client-address", "", "`ADDRESS` that the request would come from")
+			fs.String("context", "", "Account that it would name, as `ACCOUNT` or ACCOUNT/CONNECTED")
+			fs.String("origin", "", "`ORIGIN` header that it would have")
+			fs.String("version", "", "API `VERSION` that it would name")
+			fs.String("host", "", "`HOST` of the site, if there are several")
 			fs.Bool("exit-code", false, "Exit with 1 if the request would be refused")
 			addAddress(fs)
 			cmd.Annotations = map[string]string{ownTokenStdin: "yes"}

@@ -35,20 +35,20 @@ func keyList() *cobra.Command {
   keystile key list --query billing --json`,
 	}
 	fs := cmd.Flags()
-	fs.String("account", "", "Only keys of this account")
-	fs.String("organization", "", "Only keys of this organization itself, not of its accounts")
-	fs.String("sandbox", "", "Only keys of this sandbox")
-	fs.String("mode", "", "Only keys of this mode: live or sandbox")
-	fs.String("kind", "", "Only keys of this kind: secret, publishable, restricted or organization")
-	fs.String("status", "", "Only keys of this status: active, expiring, expired or deleted")
-	fs.String("query", "", "Only keys whose name, note, id or last four characters contain this")
+	fs.String("account", "", "Only keys of this `ACCOUNT`")
+	fs.String("organization", "", "Only keys of this `ORGANIZATION` itself, not of its accounts")
+	fs.String("sandbox", "", "Only keys of this `SANDBOX`")
+	fs.String("mode", "", "Only keys of this `MODE`: live or sandbox")
+	fs.String("kind", "", "Only keys of this `KIND`: secret, publishable, restricted or organization")
+	fs.String("status", "", "Only keys of this `STATUS`: active, expiring, expired or deleted")
+	fs.String("query", "", "Only keys whose name, note, id or last four characters contain `TEXT`")
 	addPaging(fs)
 	return leaf(cmd, nil, func(c *call) error {
 		query := make(url.Values)
 		c.filter(query, "account", "organization", "sandbox", "mode", "kind", "status", "query")
 		head := []string{"ID", "KIND", "MODE", "STATUS", "TOKEN", "OWNER", "LAST USED", "NAME"}
-		return list(c, pathTo("keys"), query, head, func(k *api.Key) (string, []string) {
-			return k.ID, []string{k.ID, k.Kind, k.Mode, k.Status, k.TokenMasked, ownerOf(k), moment(k.LastUsedAt), k.Name}
+		return list(c, pathTo("keys"), query, head, func(k *api.Key) []string {
+			return []string{k.ID, k.Kind, k.Mode, k.Status, k.TokenMasked, ownerOf(k), moment(k.LastUsedAt), k.Name}
 		})
 	})
 }

@@ -83,8 +83,8 @@ metadata.`,
   keystile key rotate key_3Jd8sVwQ0xTnB6Lm
   keystile key rotate key_3Jd8sVwQ0xTnB6Lm --expire-in 24h`,
 	}
-	cmd.Flags().String("expires-at", "", "When the old key ends, as 2027-01-31T12:00:00Z (default: now)")
-	cmd.Flags().String("expire-in", "", "When the old key ends, from now, as 24h or 7d")
+	cmd.Flags().String("expires-at", "", "`TIME` when the old key ends, as 2027-01-31T12:00:00Z (default: now)")
+	cmd.Flags().String("expire-in", "", "`DURATION` from now after which the old key ends, as 24h or 7d")
 	addTokenOnly(cmd.Flags())
 	return leaf(cmd, []string{"KEY"}, func(c *call) error {
 		id, err := c.id(0, "key_")

@@ -30,11 +30,11 @@ connected accounts; without it a list of permissions reaches none of them.`,
   keystile key create --account acct_9fKq2LmZx81TnWvB --mode live --kind secret --ip-ranges - < ranges.txt --token-only`,
 	}
 	fs := cmd.Flags()
-	fs.String("account", "", "Id of the account that owns the key")
-	fs.String("organization", "", "Id of the organization that owns the key (organization keys)")
-	fs.String("mode", "", "live or sandbox (required)")
-	fs.String("kind", "", "secret, restricted or organization (required)")
-	fs.String("sandbox", "", "Id of the sandbox, in sandbox mode (default: the account's default sandbox)")
+	fs.String("account", "", "Id of the `ACCOUNT` that owns the key")
+	fs.String("organization", "", "Id of the `ORGANIZATION` that owns the key (organization keys)")
+	fs.String("mode", "", "`MODE`: live or sandbox (required)")
+	fs.String("kind", "", "`KIND`: secret, restricted or organization (required)")
+	fs.String("sandbox", "", "Id of the `SANDBOX`, in sandbox mode (default: the account's default sandbox)")
 	addKeyFlags(fs)
 	addTokenOnly(fs)
 	return leaf(cmd, nil, func(c *call) error {
@@ -75,18 +75,18 @@ func newKeyRequest(c *call) (body, error) {
 
 // addKeyFlags adds the flags of what can be said of a key both when it is made and later.
 func addKeyFlags(fs *pflag.FlagSet) {
-	fs.String("name", "", "Name of the key; restricted keys must have one")
-	fs.String("note", "", "Where the key was put, or anything else worth knowing")
-	fs.StringArray("permission", nil, "RESOURCE=ACCESS, with access none, read or write; repeat it or separate by commas")
-	fs.StringArray("permissions", nil, "The same as a list, or 'none' for no permission, or 'all' for no restriction (organization keys)")
-	fs.StringArray("connected-permission", nil, "RESOURCE=ACCESS on connected accounts")
-	fs.StringArray("connected-permissions", nil, "The same as a list, or 'none', or 'all'")
-	fs.StringArray("ip", nil, "Address or CIDR range that may use the key; repeatable")
-	fs.String("ip-ranges", "", "All ranges as one text, by blanks or lines; - reads standard input")
-	fs.StringArray("origin", nil, "Origin that may use a publishable key, such as https://shop.example; repeatable")
-	fs.String("expires-at", "", "When the key ends, as 2027-01-31T12:00:00Z")
-	fs.String("expire-in", "", "When the key ends, from now, as 24h or 90d")
-	fs.StringArray("metadata", nil, "NAME=VALUE to keep with the key; repeatable")
+	fs.String("name", "", "`NAME` of the key; restricted keys must have one")
+	fs.String("note", "", "`TEXT`: where the key was put, or anything else worth knowing")
+	fs.StringArray("permission", nil, "`RESOURCE=ACCESS`, with access none, read or write; repeat it or separate by commas")
+	fs.StringArray("permissions", nil, "The same as a `LIST`, or 'none' for no permission, or 'all' for no restriction (organization keys)")
+	fs.StringArray("connected-permission", nil, "`RESOURCE=ACCESS` on connected accounts")
+	fs.StringArray("connected-permissions", nil, "The same as a `LIST`, or 'none', or 'all'")
+	fs.StringArray("ip", nil, "`ADDRESS` or CIDR range that may use the key; repeatable")
+	fs.String("ip-ranges", "", "All `RANGES` as one text, by blanks or lines; - reads standard input")
+	fs.StringArray("origin", nil, "`ORIGIN` that may use a publishable key, such as https://shop.example; repeatable")
+	fs.String("expires-at", "", "`TIME` when the key ends, as 2027-01-31T12:00:00Z")
+	fs.String("expire-in", "", "`DURATION` from now after which the key ends, as 24h or 90d")
+	fs.StringArray("metadata", nil, "`NAME=VALUE` to keep with the key; repeatable")
 }
 
 // addNoLimitFlags adds the flags by which an edit lifts what was set before.

@@ -35,7 +35,7 @@ imported or none; a mistake is reported with its line. Tokens are never shown.`,
   keystile key import keys.csv --json
   vault kv get -field=keys secret/old | keystile key import -`,
 	}
-	cmd.Flags().String("format", "", "jsonl or csv (default: by the content)")
+	cmd.Flags().String("format", "", "`FORMAT`: jsonl or csv (default: by the content)")
 	return leaf(cmd, []string{"FILE"}, importKeys)
 }
 

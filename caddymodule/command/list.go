@@ -2,7 +2,9 @@ package command
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"strconv"
 
@@ -12,22 +14,44 @@ import (
 // maxPage is the largest page that the API gives.
 const maxPage = 100
 
-// page is one page of a list, its rows still undecoded.
+// page is one page of a list, its rows still undecoded. Next is the cursor of the next page where it is not the last row's
+// id: a page of the request log may end between rows.
 type page struct {
+	Object  string            `json:"object"`
 	Data    []json.RawMessage `json:"data"`
 	HasMore bool              `json:"has_more"`
+	Next    string            `json:"next,omitempty"`
+}
+
+// cursor is the starting_after of the next page.
+func (p *page) cursor() (string, error) {
+	if p.Next != "" {
+		return p.Next, nil
+	}
+	var last struct {
+		ID string `json:"id"`
+	}
+	if len(p.Data) > 0 {
+		if err := json.Unmarshal(p.Data[len(p.Data)-1], &last); err != nil {
+			return "", fmt.Errorf("reading the answer: %w", err)
+		}
+	}
+	if last.ID == "" {
+		return "", errors.New("reading the answer: it says that there is more, and not where")
+	}
+	return last.ID, nil
 }
 
 // addPaging adds the flags of a list.
 func addPaging(fs *pflag.FlagSet) {
-	fs.Int("limit", 20, "Rows of a page, 1 to 100")
-	fs.String("starting-after", "", "Id of the last row already seen: continue after it")
+	fs.Int("limit", 20, "Rows of a page: `N` from 1 to 100")
+	fs.String("starting-after", "", "`ID` of the last row already seen: continue after it")
 	fs.Bool("all", false, "Print all pages")
 }
 
 // list asks for a list and prints it: with --json the answer as it came (with --all one answer of the same shape that holds
 // every row), else as a table with the columns of head, whose cells row gives.
-func list[T any](c *call, path string, query url.Values, head []string, row func(*T) (id string, cells []string)) error {
+func list[T any](c *call, path string, query url.Values, head []string, row func(*T) []string) error {
 	all, _ := c.flags().GetBool("all")
 	limit, _ := c.flags().GetInt("limit")
 	if limit < 1 || limit > maxPage {
@@ -43,69 +67,85 @@ func list[T any](c *call, path string, query url.Values, head []string, row func
 	if after, _ := c.flags().GetString("starting-after"); after != "" {
 		query.Set("starting_after", after)
 	}
-	if !all && c.json {
+	if c.json {
+		return c.listJSON(path, query, all)
+	}
+	t := c.out.table(head)
+	return c.eachPage(path, query, all, func(p *page, last bool) error {
+		cells := make([][]string, 0, len(p.Data))
+		for _, raw := range p.Data {
+			var value T
+			if err := json.Unmarshal(raw, &value); err != nil {
+				return fmt.Errorf("reading the answer: %w", err)
+			}
+			cells = append(cells, row(&value))
+		}
+		t.add(cells)
+		if !last || !p.HasMore {
+			return nil
+		}
+		next, err := p.cursor()
+		if err != nil {
+			return err
+		}
+		c.note.linef("There is more: --starting-after %s, or --all.", clean(next))
+		return nil
+	})
+}
+
+// listJSON prints one page as it came, or all pages as one list, row by row: a request log can be larger than the memory.
+func (c *call) listJSON(path string, query url.Values, all bool) error {
+	if !all {
 		answer, err := c.get(path, query)
 		if err != nil {
 			return err
 		}
 		return c.out.raw(answer)
 	}
-	rows, hasMore, err := fetch(c, path, query, all)
+	separator := `{"object":"list","data":[`
+	return c.eachPage(path, query, true, func(p *page, last bool) error {
+		for _, raw := range p.Data {
+			if err := c.out.write([]byte(separator), raw); err != nil {
+				return err
+			}
+			separator = ","
+		}
+		if !last {
+			return nil
+		}
+		if separator == "," {
+			separator = ""
+		}
+		return c.out.write([]byte(separator), []byte(`],"has_more":false}`+"\n"))
+	})
+}
+
+// eachPage asks for one page, or for all of them, and calls f with each.
+func (c *call) eachPage(path string, query url.Values, all bool, f func(p *page, last bool) error) error {
+	conn, err := c.connect()
 	if err != nil {
 		return err
 	}
-	if c.json {
-		doc, err := json.Marshal(page{Data: rows})
-		if err != nil {
-			return fmt.Errorf("writing the list: %w", err)
-		}
-		return c.out.raw(doc)
-	}
-	cells := make([][]string, 0, len(rows))
-	last := ""
-	for _, raw := range rows {
-		var value T
-		if err := json.Unmarshal(raw, &value); err != nil {
-			return fmt.Errorf("reading the answer: %w", err)
-		}
-		id, line := row(&value)
-		last = id
-		cells = append(cells, line)
-	}
-	c.out.table(head, cells)
-	c.more(hasMore, last)
-	return nil
-}
-
-// fetch asks for one page, or for all of them.
-func fetch(c *call, path string, query url.Values, all bool) (rows []json.RawMessage, hasMore bool, err error) {
-	conn, err := c.connect()
-	if err != nil {
-		return nil, false, err
-	}
-	rows = []json.RawMessage{}
-	bar := c.progress()
-	defer bar.done()
 	for {
-		answer, err := conn.do(c.context(), "GET", path, query, nil)
+		answer, err := conn.do(c.context(), http.MethodGet, path, query, nil)
 		if err != nil {
-			return nil, false, err
+			return err
 		}
 		var p page
 		if err := json.Unmarshal(answer, &p); err != nil {
-			return nil, false, fmt.Errorf("reading the answer: %w", err)
+			return fmt.Errorf("reading the answer: %w", err)
 		}
-		rows = append(rows, p.Data...)
-		if !all || !p.HasMore || len(p.Data) == 0 {
-			return rows, p.HasMore, nil
+		last := !all || !p.HasMore
+		if err := f(&p, last); err != nil || last {
+			return err
 		}
-		var last struct {
-			ID string `json:"id"`
+		next, err := p.cursor()
+		if err != nil {
+			return err
 		}
-		if err := json.Unmarshal(p.Data[len(p.Data)-1], &last); err != nil || last.ID == "" {
-			return nil, false, fmt.Errorf("reading the answer: a row without an id")
+		if query.Get("starting_after") == next {
+			return errors.New("reading the list: the next page begins where this one did")
 		}
-		query.Set("starting_after", last.ID)
-		bar.updatef("%d rows", len(rows))
+		query.Set("starting_after", next)
 	}
 }

@@ -24,32 +24,32 @@ allowed or not. Records name keys by id and mask, never by token.`,
 
 // logFilters are the flags of a log query that go to the API as they are, by their description.
 var logFilters = []struct{ name, usage string }{
-	{"key", "Id of the key"},
-	{"account", "Id of the account acted on"},
-	{"owner", "Id of the account or organization that owns the key"},
-	{"mode", "live or sandbox"},
-	{"kind", "secret, publishable, restricted or organization"},
-	{"sandbox", "Id of the sandbox"},
-	{"status", "Status as 403, or a class of them as 4xx"},
-	{"method", "Method, such as POST"},
-	{"path", "A path and what is below it, or a glob with *"},
-	{"host", "Host of the request"},
-	{"resource", "Resource of the catalog"},
-	{"access", "read or write"},
-	{"decision", "allowed, open, preflight, or the code of a refusal"},
-	{"error-type", "Error type that was answered"},
-	{"error-code", "Error code that was answered"},
-	{"client-address", "Client address or CIDR range"},
-	{"api-version", "API version in force"},
-	{"idempotency-key", "Idempotency key"},
-	{"request-id", "Id of the request"},
-	{"required-permission", "Permission that the route needs, as charges_write"},
-	{"upstream", "Backend that answered"},
-	{"node", "Node of the fleet"},
-	{"protocol", "Protocol, as HTTP/2.0"},
-	{"tls", "TLS version, as 1.3"},
-	{"since", "Only requests since then: a time, or how long ago, as 24h"},
-	{"until", "Only requests before then: a time, or how long ago"},
+	{"key", "Id of the `KEY`"},
+	{"account", "Id of the `ACCOUNT` acted on"},
+	{"owner", "`ID` of the account or organization that owns the key"},
+	{"mode", "`MODE`: live or sandbox"},
+	{"kind", "`KIND`: secret, publishable, restricted or organization"},
+	{"sandbox", "Id of the `SANDBOX`"},
+	{"status", "`STATUS` as 403, or a class of them as 4xx"},
+	{"method", "`METHOD`, such as POST"},
+	{"path", "A `PATH` and what is below it, or a glob with *"},
+	{"host", "`HOST` of the request"},
+	{"resource", "`RESOURCE` of the catalog"},
+	{"access", "`ACCESS`: read or write"},
+	{"decision", "`DECISION`: allowed, open, preflight, or the code of a refusal"},
+	{"error-type", "Error `TYPE` that was answered"},
+	{"error-code", "Error `CODE` that was answered"},
+	{"client-address", "Client `ADDRESS` or CIDR range"},
+	{"api-version", "API `VERSION` in force"},
+	{"idempotency-key", "Idempotency `KEY`"},
+	{"request-id", "`ID` of the request"},
+	{"required-permission", "`PERMISSION` that the route needs, as charges_write"},
+	{"upstream", "`BACKEND` that answered"},
+	{"node", "`NODE` of the fleet"},
+	{"protocol", "`PROTOCOL`, as HTTP/2.0"},
+	{"tls", "TLS `VERSION`, as 1.3"},
+	{"since", "Only requests since `TIME`, or how long ago, as 24h"},
+	{"until", "Only requests before `TIME`, or how long ago"},
 }
 
 func addLogFilters(fs *pflag.FlagSet) {
@@ -82,8 +82,8 @@ func logList() *cobra.Command {
 	addPaging(cmd.Flags())
 	return leaf(cmd, nil, func(c *call) error {
 		head := []string{"TIME", "ID", "STATUS", "DECISION", "KEY", "CLIENT", "MS", "REQUEST"}
-		return list(c, pathTo("request_logs"), c.logQuery(), head, func(r *requestlog.Record) (string, []string) {
-			return r.ID, []string{
+		return list(c, pathTo("request_logs"), c.logQuery(), head, func(r *requestlog.Record) []string {
+			return []string{
 				stamp(r.Time), r.ID, strconv.Itoa(r.Status), r.Decision, r.Key, address(r.Client), milliseconds(r.Duration), requestLine(r),
 			}
 		})

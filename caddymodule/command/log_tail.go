@@ -37,7 +37,7 @@ is one line of JSON. A reload of the gateway interrupts the stream for a moment;
   keystile log tail --decision permission_denied --json`,
 	}
 	addLogFilters(cmd.Flags())
-	cmd.Flags().IntP("count", "n", 0, "End after this many records (0: never)")
+	cmd.Flags().IntP("count", "n", 0, "End after `N` records (0: never)")
 	return leaf(cmd, nil, func(c *call) error {
 		conn, err := c.connect()
 		if err != nil {

@@ -61,6 +61,36 @@ func TestLogListAndShow(t *testing.T) {
 	lacks(t, "log show", s.run(t, "log", "show", second), "\x1b")
 }
 
+// TestListCursor: a page of the request log may end between rows, even without any, and says where to go on.
+func TestListCursor(t *testing.T) {
+	answers := map[string]string{
+		"":      `{"object":"list","data":[{"id":"req_1"}],"has_more":true,"next":"mid_1"}`,
+		"mid_1": `{"object":"list","data":[],"has_more":true,"next":"mid_2"}`,
+		"mid_2": `{"object":"list","data":[{"id":"req_2"}],"has_more":false,"next":null}`,
+		"stuck": `{"object":"list","data":[],"has_more":true,"next":"stuck"}`,
+		"lost":  `{"object":"list","data":[],"has_more":true}`,
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = w.Write([]byte(answers[r.URL.Query().Get("starting_after")]))
+	}))
+	defer server.Close()
+	address := strings.TrimPrefix(server.URL, "http://")
+	r := execute(t, "", "log", "list", "--all", "--json", "--address", address)
+	if want := `{"object":"list","data":[{"id":"req_1"},{"id":"req_2"}],"has_more":false}` + "\n"; r.code != 0 || r.stdout != want {
+		t.Errorf("exit code %d and\n%swant\n%s%s", r.code, r.stdout, want, r.stderr)
+	}
+	for _, start := range []string{"stuck", "lost"} {
+		if r = execute(t, "", "log", "list", "--all", "--json", "--starting-after", start, "--address", address); r.code != 1 {
+			t.Errorf("from %s: exit code %d, want 1", start, r.code)
+		}
+	}
+	answers[""] = `{"object":"list","data":[],"has_more":false}`
+	r = execute(t, "", "key", "list", "--all", "--json", "--address", address)
+	if want := `{"object":"list","data":[],"has_more":false}` + "\n"; r.stdout != want {
+		t.Errorf("an empty list is %swant %s", r.stdout, want)
+	}
+}
+
 // TestLogFilterNames: every filter flag is one that the log knows, and every filter of the log has a flag.
 func TestLogFilterNames(t *testing.T) {
 	t.Parallel()

@@ -26,7 +26,7 @@ or 'account edit --organization'.`,
   keystile org create "Example Group"
   keystile org create --name "Example Group" --json`,
 	}
-	cmd.Flags().String("name", "", "The name, if not given as the argument")
+	cmd.Flags().String("name", "", "The `NAME`, if not given as the argument")
 	return leaf(cmd, []string{"[NAME]"}, func(c *call) error {
 		name, err := c.nameArgument(0)
 		if err != nil {
@@ -50,8 +50,8 @@ func orgList() *cobra.Command {
 	addPaging(cmd.Flags())
 	return leaf(cmd, nil, func(c *call) error {
 		return list(c, pathTo("organizations"), nil, []string{"ID", "NAME", "CREATED"},
-			func(o *api.Organization) (string, []string) {
-				return o.ID, []string{o.ID, o.Name, moment(&o.CreatedAt)}
+			func(o *api.Organization) []string {
+				return []string{o.ID, o.Name, moment(&o.CreatedAt)}
 			})
 	})
 }
@@ -82,7 +82,7 @@ func orgEdit() *cobra.Command {
 		Long:    `Renames an organization. Its id, accounts and keys stay.`,
 		Example: `  keystile org edit org_Vh2RnXs0K3mQb7Ty --name "Example Holding"`,
 	}
-	cmd.Flags().String("name", "", "The new name")
+	cmd.Flags().String("name", "", "The new `NAME`")
 	return leaf(cmd, []string{"ORGANIZATION"}, func(c *call) error {
 		id, err := c.id(0, "org_")
 		if err != nil {

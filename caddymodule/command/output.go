@@ -36,15 +36,21 @@ func (o *output) linef(format string, args ...any) {
 	fmt.Fprintf(o.w, format+"\n", args...)
 }
 
-// raw writes a JSON document as it came. On a terminal, characters that a terminal might obey are written as \u escapes,
-// which mean the same in JSON (outside of strings there are none).
+// raw writes a JSON document as it came, on a line of its own.
 func (o *output) raw(doc []byte) error {
-	doc = bytes.TrimRight(doc, "\n")
-	if o.terminal {
-		doc = escapeJSON(doc)
-	}
-	if _, err := o.w.Write(append(doc[:len(doc):len(doc)], '\n')); err != nil {
-		return fmt.Errorf("writing the answer: %w", err)
+	return o.write(bytes.TrimRight(doc, "\n"), []byte{'\n'})
+}
+
+// write writes parts of a JSON document as they came. On a terminal, characters that a terminal might obey are written as \u
+// escapes, which mean the same in JSON (outside of strings there are none).
+func (o *output) write(parts ...[]byte) error {
+	for _, part := range parts {
+		if o.terminal {
+			part = escapeJSON(part)
+		}
+		if _, err := o.w.Write(part); err != nil {
+			return fmt.Errorf("writing the answer: %w", err)
+		}
 	}
 	return nil
 }
@@ -116,21 +122,39 @@ func (o *output) fields(rows ...field) {
 	}
 }
 
-// table prints rows under a head. The last column is not padded.
-func (o *output) table(head []string, rows [][]string) {
-	width := make([]int, len(head))
+// table prints rows under a head, in several lots where a list comes in pages. Columns are as wide as what was seen so far.
+type table struct {
+	out    *output
+	head   []string
+	width  []int
+	headed bool
+}
+
+func (o *output) table(head []string, rows ...[]string) *table {
+	t := &table{out: o, head: head, width: make([]int, len(head))}
 	for i, title := range head {
-		width[i] = len(title)
+		t.width[i] = len(title)
 	}
+	if rows != nil {
+		t.add(rows)
+	}
+	return t
+}
+
+// add prints rows. The last column is not padded.
+func (t *table) add(rows [][]string) {
 	for _, row := range rows {
 		for i := range row {
 			row[i] = orDash(clean(row[i]))
-			width[i] = max(width[i], utf8.RuneCountInString(row[i]))
+			t.width[i] = max(t.width[i], utf8.RuneCountInString(row[i]))
 		}
 	}
-	o.row(head, width, func(s string) string { return o.paint(dim, s) })
+	if !t.headed {
+		t.headed = true
+		t.out.row(t.head, t.width, func(s string) string { return t.out.paint(dim, s) })
+	}
 	for _, row := range rows {
-		o.row(row, width, o.status)
+		t.out.row(row, t.width, t.out.status)
 	}
 }
 
@@ -181,13 +205,6 @@ func (o *output) status(s string) string {
 		return o.paint(code, s)
 	}
 	return s
-}
-
-// more tells a person that a list goes on.
-func (c *call) more(hasMore bool, lastID string) {
-	if hasMore {
-		c.note.linef("There is more: --starting-after %s, or --all.", clean(lastID))
-	}
 }
 
 // warn prints a note for a person to standard error.

@@ -86,12 +86,12 @@ func TestTable(t *testing.T) {
 	rows := func() [][]string {
 		return [][]string{{"key_1", "active", "Schlüssel"}, {"key_22", "", "x\x1by"}}
 	}
-	(&output{w: &plain}).table([]string{"ID", "STATUS", "NAME"}, rows())
+	(&output{w: &plain}).table([]string{"ID", "STATUS", "NAME"}, rows()...)
 	want := "ID      STATUS  NAME\nkey_1   active  Schlüssel\nkey_22  -       xy\n"
 	if plain.String() != want {
 		t.Errorf("table is\n%s\nwant\n%s", plain.String(), want)
 	}
-	(&output{w: &coloured, terminal: true, colour: true}).table([]string{"ID", "STATUS", "NAME"}, rows())
+	(&output{w: &coloured, terminal: true, colour: true}).table([]string{"ID", "STATUS", "NAME"}, rows()...)
 	contains(t, "coloured table", coloured.String(), "\x1b[32mactive\x1b[0m")
 	without := strings.NewReplacer("\x1b[2m", "", "\x1b[32m", "", "\x1b[0m", "").Replace(coloured.String())
 	if without != want {

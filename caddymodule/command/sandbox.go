@@ -22,7 +22,7 @@ func sandboxCreate() *cobra.Command {
 		Long:    `Creates a sandbox in an account. It gets a secret and a publishable key.`,
 		Example: `  keystile sandbox create staging --account acct_9fKq2LmZx81TnWvB`,
 	}
-	cmd.Flags().String("name", "", "The name, if not given as the argument")
+	cmd.Flags().String("name", "", "The `NAME`, if not given as the argument")
 	addAccountOf(cmd)
 	return leaf(cmd, []string{"[NAME]"}, func(c *call) error {
 		owner, err := c.accountFlag()
@@ -65,7 +65,7 @@ func sandboxList() *cobra.Command {
 			return err
 		}
 		return list(c, pathTo("accounts", owner, "sandboxes"), nil, []string{"ID", "NAME", "CREATED"},
-			func(s *api.Sandbox) (string, []string) { return s.ID, []string{s.ID, s.Name, moment(&s.CreatedAt)} })
+			func(s *api.Sandbox) []string { return []string{s.ID, s.Name, moment(&s.CreatedAt)} })
 	})
 }
 
@@ -101,7 +101,7 @@ default sandbox cannot be deleted.`,
 
 // addAccountOf adds the flag --account, which accountFlag reads.
 func addAccountOf(cmd *cobra.Command) {
-	cmd.Flags().String("account", "", "Id of the account (required)")
+	cmd.Flags().String("account", "", "Id of the `ACCOUNT` (required)")
 }
 
 // accountFlag is the required flag --account.

@@ -121,7 +121,7 @@ func (c *call) showFindings(findings []finding) error {
 			}
 			rows[i] = row
 		}
-		doc, err := json.Marshal(page{Data: rows})
+		doc, err := json.Marshal(page{Object: "list", Data: rows})
 		if err != nil {
 			return fmt.Errorf("writing the findings: %w", err)
 		}
@@ -167,19 +167,18 @@ func (c *call) keysLike(f *finding) ([]string, error) {
 		"mode":  {f.Mode},
 		"limit": {strconv.Itoa(maxPage)},
 	}
-	rows, _, err := fetch(c, pathTo("keys"), query, true)
-	if err != nil {
-		return nil, err
-	}
 	ids := []string{}
-	for _, raw := range rows {
-		var k api.Key
-		if err := json.Unmarshal(raw, &k); err != nil {
-			return nil, fmt.Errorf("reading the answer: %w", err)
+	err := c.eachPage(pathTo("keys"), query, true, func(p *page, _ bool) error {
+		for _, raw := range p.Data {
+			var k api.Key
+			if err := json.Unmarshal(raw, &k); err != nil {
+				return fmt.Errorf("reading the answer: %w", err)
+			}
+			if k.TokenMasked == f.Masked {
+				ids = append(ids, k.ID)
+			}
 		}
-		if k.TokenMasked == f.Masked {
-			ids = append(ids, k.ID)
-		}
-	}
-	return ids, nil
+		return nil
+	})
+	return ids, err
 }

@@ -250,6 +250,11 @@ func TestLookupDoesNotAllocate(t *testing.T) {
 	}); allocs != 0 {
 		t.Errorf("a hit allocates %v times", allocs)
 	}
+	from := netip.MustParseAddr("192.0.2.7")
+	s.Touch(keys[0], keys[0].CreatedAt, from)
+	if allocs := testing.AllocsPerRun(1000, func() { s.Touch(keys[0], keys[0].CreatedAt, from) }); allocs != 0 {
+		t.Errorf("a further use within a second allocates %v times", allocs)
+	}
 	dir := s.Directory()
 	if allocs := testing.AllocsPerRun(1000, func() {
 		_ = dir.DefaultVersion(keys[0].Account)

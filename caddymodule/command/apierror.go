@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+
+	"github.com/keystile/keystile/admin/api"
 )
 
 // apiError is an answer that is not a success.
@@ -15,6 +17,9 @@ type apiError struct {
 	Message   string `json:"message"`
 	Param     string `json:"param"`
 	RequestID string `json:"request_id"`
+
+	// Errors are all that is wrong with an import, the error itself among them.
+	Errors []api.RowError `json:"errors"`
 }
 
 // Error is one sentence, and in brackets what a script or a bug report needs.

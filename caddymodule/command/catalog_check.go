@@ -63,7 +63,7 @@ func (c *call) loadRules(name string) ([]policy.Rule, error) {
 
 // mistakes prints each of the joined errors on a line of its own, and returns what sums them up.
 func (c *call) mistakes(err error) error {
-	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // this very error, not one that it wraps
+	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok || len(joined.Unwrap()) == 1 {
 		return err
 	}

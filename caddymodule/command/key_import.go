@@ -69,7 +69,7 @@ func importKeys(c *call) error {
 	}
 	answer, err := c.do("POST", pathTo("keys", "import"), nil, body{"keys": keys})
 	if err != nil {
-		return atLine(err, name, rows)
+		return c.importError(err, name, rows)
 	}
 	if c.json {
 		return c.out.raw(answer)
@@ -94,16 +94,28 @@ func (c *call) readFile(name string) ([]byte, error) {
 // position finds the row in the parameter of an import's error, such as keys[3].kind.
 var position = regexp.MustCompile(`^keys\[(\d+)\]`)
 
-// atLine says where in the file the row is that the server refused.
-func atLine(err error, name string, rows []importRow) error {
+// importError says what is wrong in which lines of the file: each mistake on a line of its own, if there are several.
+func (c *call) importError(err error, name string, rows []importRow) error {
 	var refused *apiError
 	if !errors.As(err, &refused) {
 		return err
 	}
-	if m := position.FindStringSubmatch(refused.Param); m != nil {
+	if len(refused.Errors) > 1 {
+		for _, row := range refused.Errors {
+			one := &apiError{Message: row.Message, Code: row.Code, Param: row.Param}
+			c.note.linef("%s", clean(redact(atLine(one, name, rows).Error())))
+		}
+		return fmt.Errorf("%s has %d mistakes; nothing was imported", name, len(refused.Errors))
+	}
+	return fmt.Errorf("%w; nothing was imported", atLine(refused, name, rows))
+}
+
+// atLine puts the line of the row that an error is about before it.
+func atLine(err *apiError, name string, rows []importRow) error {
+	if m := position.FindStringSubmatch(err.Param); m != nil {
 		if i, convErr := strconv.Atoi(m[1]); convErr == nil && i < len(rows) {
-			return fmt.Errorf("%s, line %d: %w; nothing was imported", name, rows[i].line, err)
+			return fmt.Errorf("%s, line %d: %w", name, rows[i].line, err)
 		}
 	}
-	return fmt.Errorf("%w; nothing was imported", err)
+	return err
 }

@@ -185,6 +185,11 @@ func TestImport(t *testing.T) {
 	}
 	contains(t, "the refusal", r.stderr, "bad.csv, line 3", "kind", "nothing was imported")
 	lacks(t, "the refusal", r.stderr, "hunter2", "hunter3")
+	// Mistakes that only the store can see are all reported, each with its line.
+	twice := writeFile(t, dir, "twice.csv", []byte("token,kind,mode,account\nsk_test_123,secret,sandbox,"+account+"\nlegacy-0001,secret,live,"+account+"\n"))
+	r = s.try(t, "", "key", "import", twice)
+	contains(t, "the refusal", r.stderr, "twice.csv, line 2: ", "twice.csv, line 3: ", "2 mistakes; nothing was imported")
+	lacks(t, "the refusal", r.stderr, "sk_test_123", "legacy-0001")
 	if n := strings.Count(s.run(t, "key", "list", "--all"), "key_"); n != 4+3 {
 		t.Errorf("%d keys, want the 4 default ones and 3 imported ones", n)
 	}

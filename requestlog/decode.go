@@ -28,7 +28,7 @@ func decodeLine(line []byte, r *Record) error {
 		return err
 	}
 	if !ValidID(r.ID) {
-		return fmt.Errorf("%w: id %q", errLine, cutText(r.ID, 64))
+		return fmt.Errorf("%w: id %s", errLine, quoted(r.ID))
 	}
 	return nil
 }

@@ -91,7 +91,7 @@ func (j *Journal) newScan(q Query) (*scan, error) {
 	if q.After != "" {
 		position, ok := parseID(q.After)
 		if !ok {
-			return nil, &FilterError{"starting_after", fmt.Sprintf("%q is not a request id", cutText(q.After, 64))}
+			return nil, &FilterError{"starting_after", quoted(q.After) + " is not a request id"}
 		}
 		s.after = sortKey(q.After)
 		if position > 0 && q.After == cursorBefore(position-1) {

@@ -61,7 +61,7 @@ func (j *Journal) encode(records []*Record) error {
 	for _, r := range records {
 		position, ok := parseID(r.ID)
 		if !ok {
-			return fmt.Errorf("record without a valid id: %q", cutText(r.ID, 64))
+			return fmt.Errorf("record without a valid id: %s", quoted(r.ID))
 		}
 		line, err := j.encoder.encode(r)
 		if err != nil {

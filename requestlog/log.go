@@ -38,7 +38,7 @@ type Log struct {
 
 	mu        sync.Mutex // serialises changes of the two lists; readers load them without it
 	observers atomic.Pointer[[]func(*Record)]
-	tails     atomic.Pointer[[]*tail]
+	tails     atomic.Pointer[[]*Follower]
 }
 
 // Stats are counts since Open. Appended = Stored + Dropped + Queued, exactly, whenever they are read while nothing is in
@@ -169,7 +169,7 @@ func (l *Log) Observe(f func(*Record)) {
 // a page, or "" for the newest. limit is taken as 1 to MaxLimit.
 func (l *Log) List(ctx context.Context, f Filter, limit int, startingAfter string) (Page, error) {
 	if startingAfter != "" && !ValidID(startingAfter) {
-		return Page{}, &FilterError{"starting_after", fmt.Sprintf("%q is not a request id", cutText(startingAfter, 64))}
+		return Page{}, &FilterError{"starting_after", quoted(startingAfter) + " is not a request id"}
 	}
 	return l.store.List(ctx, Query{Filter: f, Limit: min(max(limit, 1), MaxLimit), After: startingAfter})
 }

@@ -18,6 +18,9 @@ type FilterError struct {
 
 func (e *FilterError) Error() string { return e.Param + ": " + e.Reason }
 
+// quoted is a caller's value as a message may repeat it: short, printable, without a token.
+func quoted(value string) string { return strconv.Quote(cutText(ScrubTokens(value), 64)) }
+
 // maxFilterBytes bounds one filter's value.
 const maxFilterBytes = 2048
 
@@ -25,14 +28,14 @@ const maxFilterBytes = 2048
 var specialFilters = map[string]func(f *Filter, value string, now time.Time) error{
 	"request_id": func(f *Filter, value string, _ time.Time) error {
 		if !ValidID(value) {
-			return fmt.Errorf("%q is not a request id (req_ and %d characters)", value, idLen-prefixLen)
+			return fmt.Errorf("%s is not a request id (req_ and %d characters)", quoted(value), idLen-prefixLen)
 		}
 		f.RequestID = value
 		return nil
 	},
 	"path": func(f *Filter, value string, _ time.Time) error {
 		if value[0] != '/' && value[0] != '*' {
-			return fmt.Errorf("%q must begin with / (a prefix, or a pattern with *)", value)
+			return fmt.Errorf("%s must begin with / (a prefix, or a pattern with *)", quoted(value))
 		}
 		f.Path = value
 		return nil
@@ -91,7 +94,7 @@ func ParseFilter(values map[string][]string, now time.Time) (Filter, error) {
 		case name == "method":
 			f.Method = strings.ToUpper(value)
 		case name == "mode" && value != "live" && value != "sandbox":
-			return Filter{}, &FilterError{name, fmt.Sprintf("%q must be live or sandbox", value)}
+			return Filter{}, &FilterError{name, quoted(value) + " must be live or sandbox"}
 		default:
 			*c.filter(&f) = value
 		}
@@ -109,13 +112,13 @@ func parseStatus(s string) (low, high int, err error) {
 	}
 	v, err := strconv.Atoi(s)
 	if err != nil || v < 100 || v > 999 {
-		return 0, 0, fmt.Errorf("%q is not a status; write 403, or 4xx for all of a class", s)
+		return 0, 0, fmt.Errorf("%s is not a status; write 403, or 4xx for all of a class", quoted(s))
 	}
 	return v, v, nil
 }
 
 func parsePrefix(s string) (netip.Prefix, error) {
-	wrong := fmt.Errorf("%q is not an address or a range; write 203.0.113.7 or 203.0.113.0/24", s)
+	wrong := fmt.Errorf("%s is not an address or a range; write 203.0.113.7 or 203.0.113.0/24", quoted(s))
 	if strings.Contains(s, "/") {
 		p, err := netip.ParsePrefix(s)
 		if err != nil {
@@ -148,5 +151,5 @@ func parseTime(s string, now time.Time) (time.Time, error) {
 	if d, err := time.ParseDuration(s); err == nil && d >= 0 {
 		return now.UTC().Add(-d), nil
 	}
-	return time.Time{}, fmt.Errorf("%q is not a time; write 2006-01-02T15:04:05Z, 2006-01-02, or how long ago: 90m, 24h, 30d", s)
+	return time.Time{}, fmt.Errorf("%s is not a time; write 2006-01-02T15:04:05Z, 2006-01-02, or how long ago: 90m, 24h, 30d", quoted(s))
 }

@@ -16,14 +16,16 @@ const (
 // ended, until ctx ends (its error is returned), fn fails (its error), or the log is closed (ErrClosed). A reader that is too
 // slow loses records and then gets a gap record that counts them; it never slows the log. The records are fn's to keep.
 func (l *Log) Tail(ctx context.Context, f Filter, fn func(*Record) error) error {
-	t := &tail{filter: f, ready: make(chan struct{}, 1), now: l.now}
-	if err := l.addTail(t); err != nil {
+	t, err := l.Follow(f)
+	if err != nil {
 		return err
 	}
-	defer l.removeTail(t)
-	closed := false
+	defer t.Close()
 	for {
-		records, gap := t.take()
+		records, err := t.Next(ctx)
+		if err != nil {
+			return err
+		}
 		for _, r := range records {
 			if err := ctx.Err(); err != nil {
 				return err
@@ -32,52 +34,35 @@ func (l *Log) Tail(ctx context.Context, f Filter, fn func(*Record) error) error 
 				return err
 			}
 		}
-		if gap != nil {
-			if err := fn(gap); err != nil {
-				return err
-			}
-		}
-		if closed && len(records) == 0 {
-			return ErrClosed
-		}
-		select {
-		case <-t.ready:
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-l.done:
-			closed = true // once more round, for what came last
-		}
 	}
 }
 
-func (l *Log) addTail(t *tail) error {
+// Follow begins a live tail: every record that is stored behind its return, and that the filter selects, comes out of Next.
+// ErrTooManyTails or ErrClosed say why there is none. The caller closes it.
+func (l *Log) Follow(f Filter) (*Follower, error) {
+	t := &Follower{log: l, filter: f, ready: make(chan struct{}, 1)}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var list []*tail
+	if l.queue.closed() {
+		return nil, ErrClosed
+	}
+	var list []*Follower
 	if old := l.tails.Load(); old != nil {
 		list = append(list, *old...)
 	}
 	if len(list) >= maxTails {
-		return ErrTooManyTails
+		return nil, ErrTooManyTails
 	}
 	list = append(list, t)
 	l.tails.Store(&list)
-	return nil
+	return t, nil
 }
 
-func (l *Log) removeTail(t *tail) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	list := slices.Clone(*l.tails.Load())
-	list = slices.DeleteFunc(list, func(other *tail) bool { return other == t })
-	l.tails.Store(&list)
-}
-
-// tail is one live reader. The writer offers, the reader takes; the lock is held for a moment by both.
-type tail struct {
+// Follower is one live tail. The writer offers, the reader takes; the lock is held for a moment by both.
+type Follower struct {
+	log    *Log
 	filter Filter
 	ready  chan struct{} // capacity 1: something can be taken
-	now    func() time.Time
 
 	mu       sync.Mutex
 	records  []*Record
@@ -86,8 +71,38 @@ type tail struct {
 	lostTo   time.Time
 }
 
+// Close ends the tail.
+func (t *Follower) Close() {
+	l := t.log
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	list := slices.Clone(*l.tails.Load())
+	list = slices.DeleteFunc(list, func(other *Follower) bool { return other == t })
+	l.tails.Store(&list)
+}
+
+// Next waits for records and answers all that there are, at least one. Behind the last of them stands a gap record if the
+// reader was too slow. It fails with ctx's error, or with ErrClosed once the log is closed and everything was read.
+func (t *Follower) Next(ctx context.Context) ([]*Record, error) {
+	for {
+		if records := t.take(); len(records) > 0 {
+			return records, nil
+		}
+		select {
+		case <-t.ready:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-t.log.done:
+			if records := t.take(); len(records) > 0 { // what came last
+				return records, nil
+			}
+			return nil, ErrClosed
+		}
+	}
+}
+
 // offer gives the tail a copy of the record if the filter selects it and there is room.
-func (t *tail) offer(r *Record) {
+func (t *Follower) offer(r *Record) {
 	if !t.filter.Match(r) {
 		return
 	}
@@ -108,15 +123,18 @@ func (t *tail) offer(r *Record) {
 }
 
 // take empties the tail: the records, and behind them a gap record if some were lost.
-func (t *tail) take() (records []*Record, gap *Record) {
+func (t *Follower) take() []*Record {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	records, t.records = t.records, nil
+	records := t.records
+	t.records = nil
 	if t.lost > 0 {
-		gap = &Record{Decision: DecisionGap, Lost: t.lost, LostFrom: t.lostFrom, LostTo: t.lostTo}
-		gap.Time = cleanTime(t.now())
-		gap.ID = newID(gapPrefix, gap.Time)
+		now := cleanTime(t.log.now())
+		records = append(records, &Record{
+			ID: newID(gapPrefix, now), Time: now, Node: t.log.node,
+			Decision: DecisionGap, Lost: t.lost, LostFrom: t.lostFrom, LostTo: t.lostTo,
+		})
 		t.lost = 0
 	}
-	return records, gap
+	return records
 }

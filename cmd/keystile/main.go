@@ -2,6 +2,7 @@
 package main
 
 import (
+	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
@@ -9,5 +10,8 @@ import (
 )
 
 func main() {
+	caddy.CustomBinaryName = "keystile"
+	caddy.CustomLongDescription = "Keystile gives any HTTP API the key system that Stripe has for its own. It is Caddy with a gateway built in: " +
+		"run, start, reload and validate are Caddy's; org, account, sandbox, key, log, explain, catalog and scan manage a running gateway's keys."
 	caddycmd.Main()
 }

@@ -36,6 +36,7 @@ type exchange struct {
 	watched atomic.Bool
 	revoked atomic.Bool
 	cancel  context.CancelCauseFunc // of a request that asked for a stream, else nil
+	release func()                  // of a hijacked connection: lets go of store and log
 	stamped bool
 }
 

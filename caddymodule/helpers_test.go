@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/keystile/keystile/keystore"
 	"github.com/keystile/keystile/policy"
 	"github.com/keystile/keystile/requestlog"
 )
@@ -57,3 +58,22 @@ func (s *stuckStore) Get(context.Context, string) (*requestlog.Record, error) {
 }
 func (s *stuckStore) Stats() requestlog.StoreStats { return requestlog.StoreStats{} }
 func (s *stuckStore) Close() error                 { return nil }
+
+func accountNamed(name string) keystore.AccountParams { return keystore.AccountParams{Name: name} }
+
+// revealSecrets answers the default secret keys of an account by mode.
+func revealSecrets(t *testing.T, store *keystore.Store, keys []*keystore.Key) map[string]string {
+	t.Helper()
+	tokens := make(map[string]string)
+	for _, k := range keys {
+		if k.Kind != policy.KindSecret {
+			continue
+		}
+		_, token, err := store.RevealKey(context.Background(), testActor, k.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tokens[k.Mode.String()] = token.Reveal()
+	}
+	return tokens
+}

@@ -128,6 +128,10 @@ func (w *responseWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	if release := w.x.handler.app.retain(); release != nil {
+		// A server that shuts down does not wait for such connections; the record must still find its log.
+		w.x.release = release
+	}
 	if !w.wrote { // whoever hijacks without a header writes the answer by hand
 		w.wrote, w.status = true, http.StatusSwitchingProtocols
 	}

@@ -36,6 +36,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		x.aborted = !returned
 		x.gate.metrics.decision(x.verdict.decision.Reason)
 		x.endRecord(err)
+		if x.release != nil {
+			x.release()
+		}
 	}()
 
 	x.judge(r)

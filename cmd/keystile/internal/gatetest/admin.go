@@ -22,7 +22,8 @@ func newAdmin(base string) *Admin {
 	return &Admin{base: base, client: &http.Client{Transport: transport, Timeout: 60 * time.Second}}
 }
 
-func (a *Admin) closeIdle() { a.client.CloseIdleConnections() }
+// CloseIdle drops connections kept for reuse: the server behind them may be about to go.
+func (a *Admin) CloseIdle() { a.client.CloseIdleConnections() }
 
 // URL is the address of a path of the API, as "/v1/keys".
 func (a *Admin) URL(path string) string { return a.base + path }

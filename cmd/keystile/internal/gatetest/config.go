@@ -15,7 +15,7 @@ type Config struct {
 // Text is the Caddyfile of c for a gateway: its admin address, no certificates from the outside, no saved config.
 func (c Config) Text(g *Gateway) string {
 	var b strings.Builder
-	b.WriteString("{\n\tadmin " + g.AdminAddr + "\n\tpersist_config off\n\tskip_install_trust\n\tauto_https disable_redirects\n\tgrace_period 5s\n")
+	b.WriteString("{\n\tadmin " + g.AdminAddr + "\n\tpersist_config off\n\tauto_https disable_redirects\n\tgrace_period 5s\n")
 	for line := range strings.Lines(c.Global) {
 		b.WriteString("\t" + strings.TrimRight(line, "\n") + "\n")
 	}

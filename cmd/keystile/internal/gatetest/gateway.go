@@ -56,7 +56,7 @@ func New(tb testing.TB) *Gateway {
 			tb.Error(err)
 		}
 		if tb.Failed() {
-			tb.Logf("output of the gateway:\n%s\n%s", g.stdout.tail(2000), g.stderr.tail(8000))
+			tb.Logf("end of the gateway's output:\n%s", g.stderr.tail(3000))
 		}
 	})
 	return g
@@ -201,7 +201,7 @@ func (g *Gateway) stop() error {
 	if g.cmd == nil {
 		return nil
 	}
-	g.Admin.closeIdle()
+	g.Admin.CloseIdle()
 	_ = g.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-g.done:
@@ -224,15 +224,16 @@ func (g *Gateway) Kill(tb testing.TB) {
 	if g.cmd == nil {
 		tb.Fatal("kill: the gateway does not run")
 	}
-	g.Admin.closeIdle()
+	g.Admin.CloseIdle()
 	_ = g.cmd.Process.Kill()
 	<-g.done
 	g.cmd = nil
 }
 
-// Close stops the process and judges the gateway: its exit, its output, and that no token lies in output or data.
+// Close stops the process and judges the gateway: its answers, its exit, its output, and that no token lies in any of them
+// or in its data.
 func (g *Gateway) Close() error {
-	return errors.Join(g.stop(), g.stdout.fault(), g.stderr.fault(), g.LeakedTokens())
+	return errors.Join(g.leakedByAnswers(), g.stop(), g.stdout.fault(), g.stderr.fault(), g.LeakedTokens())
 }
 
 // Output is everything that the processes of this home wrote to stdout and stderr.

@@ -47,9 +47,15 @@ func (o *output) fault() error {
 	return nil
 }
 
-// tail returns the last n bytes of the output, for error texts.
+// tail returns the last n bytes of the output, for error texts, without what Caddy logs for each admin call.
 func (o *output) tail(n int) string {
-	text := o.String()
+	var b strings.Builder
+	for line := range strings.Lines(o.String()) {
+		if !strings.Contains(line, `"msg":"received request"`) {
+			b.WriteString(line)
+		}
+	}
+	text := b.String()
 	if len(text) > n {
 		return "…" + text[len(text)-n:]
 	}

@@ -29,6 +29,15 @@ func (r *rawRow[T]) UnmarshalJSON(raw []byte) error {
 	return json.Unmarshal(raw, &r.value)
 }
 
+// lastRow reads the id of the last row of a page and whether there are more.
+func lastRow(raw []byte) (id string, more bool) {
+	var p page[rawRow[json.RawMessage]]
+	if json.Unmarshal(raw, &p) != nil || len(p.Data) == 0 {
+		return "", false
+	}
+	return p.Data[len(p.Data)-1].id, p.HasMore
+}
+
 // Record is one request record, by the field names of the contract.
 type Record = map[string]any
 
@@ -45,6 +54,9 @@ func (a *Admin) Records(tb testing.TB, filter url.Values) []Record {
 // AwaitRecord returns the record of a request, waiting for it to become visible, at most five seconds (a loaded machine).
 func (a *Admin) AwaitRecord(tb testing.TB, requestID string) Record {
 	tb.Helper()
+	if requestID == "" {
+		tb.Fatal("the answer had no Request-Id")
+	}
 	deadline := time.Now().Add(5 * time.Second)
 	for {
 		status, body, err := a.Call("GET", "/v1/request_logs/"+requestID, nil)

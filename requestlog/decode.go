@@ -120,7 +120,7 @@ func (d *lineDecoder) value(c *Column, r *Record) error {
 		if err != nil {
 			return fmt.Errorf("%w: time", errLine)
 		}
-		*c.time(r) = cleanTime(t)
+		*c.time(r) = t.UTC().Truncate(time.Millisecond)
 	case ColumnAddress:
 		a, err := netip.ParseAddr(s)
 		if err != nil {

@@ -28,7 +28,7 @@ func Records(n int, seed uint64) []*requestlog.Record {
 		at := Begin.Add(time.Duration(i) * time.Second)
 		account := fmt.Sprintf("acct_%d", rng.IntN(5))
 		r := &requestlog.Record{
-			ID: requestlog.NewID(at), Time: at, Duration: time.Duration(rng.IntN(1e6)) * time.Microsecond, Upstream: 5 * time.Microsecond,
+			ID: ID(at, rng.Uint64()), Time: at, Duration: time.Duration(rng.IntN(1e6)) * time.Microsecond, Upstream: 5 * time.Microsecond,
 			Method: pick("GET", "POST", "DELETE"), Path: pick("/v1/charges", "/v1/charges/ch_1/refunds", "/v1/customers", "/v2/core/events"),
 			Host: "api.example.com", Status: []int{200, 200, 200, 201, 400, 403, 404, 429, 502}[rng.IntN(9)],
 			Decision: "allowed", Key: fmt.Sprintf("key_%d", rng.IntN(20)), TokenMasked: "sk_live_****abcd", Kind: "secret",
@@ -50,6 +50,20 @@ func Records(n int, seed uint64) []*requestlog.Record {
 		records[i], records[i+30] = records[i+30], records[i]
 	}
 	return records
+}
+
+// ID makes a request id of any time: requestlog.NewID never goes back behind the ids that the process has made.
+func ID(at time.Time, random uint64) string {
+	const base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+	b := []byte("req_00000000000########")
+	for i, v := 14, uint64(at.UnixMilli())<<20; v > 0; i, v = i-1, v/62 {
+		b[i] = base62[v%62]
+	}
+	for i := range 8 {
+		b[15+i] = base62[random%62]
+		random /= 62
+	}
+	return string(b)
 }
 
 // Run runs the suite. open answers a new, empty store each time; the suite closes it.

@@ -26,4 +26,5 @@ type AccountParams struct {
 // takes its default version away. The name cannot be null.
 type AccountPatch struct {
 	Name, Organization, DefaultVersion Field[string]
+	IfRevision                         uint64 // the revision that the account must have; 0: whatever it is
 }

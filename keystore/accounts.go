@@ -67,6 +67,9 @@ func (s *Store) UpdateAccount(ctx context.Context, by Actor, id string, p Accoun
 		if err != nil {
 			return err
 		}
+		if err := checkRevision("account", old.ID, old.Revision, p.IfRevision); err != nil {
+			return err
+		}
 		now = old
 		next := *old
 		if err := c.patchAccount(&next, &p); err != nil {

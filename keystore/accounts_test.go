@@ -147,6 +147,10 @@ func TestUpdateAccount(t *testing.T) {
 		t.Errorf("event = %+v", last)
 	}
 
+	_, err = s.UpdateAccount(t.Context(), by, a.ID, keystore.AccountPatch{Name: keystore.To("late"), IfRevision: a.Revision})
+	wantError(t, "an old revision of the account", err, keystore.CodeRevision, "")
+	_, err = s.UpdateOrganization(t.Context(), by, o.ID, keystore.OrganizationPatch{Name: keystore.To("late"), IfRevision: next.Revision})
+	wantError(t, "another revision of the organization", err, keystore.CodeRevision, "")
 	revision := s.Snapshot().Revision()
 	if _, err := s.UpdateAccount(t.Context(), by, a.ID, keystore.AccountPatch{Name: keystore.To("B")}); err != nil {
 		t.Fatal(err)

@@ -121,14 +121,22 @@ func (c *change) liveKey(id string, revision uint64) (*Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	if revision != 0 && k.Revision != revision {
-		return nil, &Error{Code: CodeRevision, Message: fmt.Sprintf(
-			"key '%s' is at revision %d, not %d: read it again and repeat the change", k.ID, k.Revision, revision)}
+	if err := checkRevision("key", k.ID, k.Revision, revision); err != nil {
+		return nil, err
 	}
 	if k.Ended(c.now) {
 		return nil, keyEnded(k, c.now)
 	}
 	return k, nil
+}
+
+// checkRevision refuses a change that was made up on another revision than the object is at. 0 wants none.
+func checkRevision(noun, id string, is, want uint64) error {
+	if want == 0 || is == want {
+		return nil
+	}
+	return &Error{Code: CodeRevision, Message: fmt.Sprintf(
+		"%s '%s' is at revision %d, not %d: read it again and repeat the change", noun, id, is, want)}
 }
 
 func keyEnded(k *Key, now time.Time) *Error {

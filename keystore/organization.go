@@ -17,5 +17,6 @@ type OrganizationParams struct {
 
 // OrganizationPatch changes an organization. Absent fields stay as they are.
 type OrganizationPatch struct {
-	Name Field[string] // cannot be null
+	Name       Field[string] // cannot be null
+	IfRevision uint64        // the revision that the organization must have; 0: whatever it is
 }

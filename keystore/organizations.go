@@ -30,6 +30,9 @@ func (s *Store) UpdateOrganization(ctx context.Context, by Actor, id string, p O
 		if err != nil {
 			return err
 		}
+		if err := checkRevision("organization", old.ID, old.Revision, p.IfRevision); err != nil {
+			return err
+		}
 		now = old
 		next := *old
 		if p.Name.Set {

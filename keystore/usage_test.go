@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -99,29 +100,27 @@ func TestUsageIsSavedEachMinute(t *testing.T) {
 		}
 		_, keys := mustAccount(t, s, "A")
 		from := netip.MustParseAddr("192.0.2.1")
+		wantSaved := func(when string, next error, calls int, keys ...string) {
+			t.Helper()
+			synctest.Wait()
+			if gotCalls, gotKeys := backend.saved(next); gotCalls != calls || !slices.Equal(gotKeys, keys) {
+				t.Errorf("%s: %d saves, the last of %v; want %d, %v", when, gotCalls, gotKeys, calls, keys)
+			}
+		}
 		for range 10 {
 			s.Touch(keys[0], time.Now(), from)
 			time.Sleep(time.Second)
 		}
-		if backend.calls != 0 {
-			t.Errorf("%d saves within ten seconds", backend.calls)
-		}
+		wantSaved("within ten seconds", nil, 0)
 		time.Sleep(keystore.UsageInterval)
-		if backend.calls != 1 || len(backend.rows) != 1 || backend.rows[0].KeyID != keys[0].ID {
-			t.Errorf("after a minute: %d saves of %v", backend.calls, backend.rows)
-		}
+		wantSaved("after a minute", nil, 1, keys[0].ID)
 		time.Sleep(5 * keystore.UsageInterval)
-		if backend.calls != 1 {
-			t.Errorf("%d saves while nothing was used", backend.calls)
-		}
-		backend.err = errors.New("no room")
+		wantSaved("while nothing is used", errors.New("no room"), 1, keys[0].ID)
 		s.Touch(keys[1], time.Now(), from)
 		time.Sleep(keystore.UsageInterval)
-		backend.err = nil
+		wantSaved("with a failure", nil, 2, keys[1].ID)
 		time.Sleep(keystore.UsageInterval)
-		if backend.calls != 3 || backend.rows[0].KeyID != keys[1].ID {
-			t.Errorf("after a failure: %d saves, the last of %v", backend.calls, backend.rows)
-		}
+		wantSaved("after the failure", nil, 3, keys[1].ID)
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
@@ -129,17 +128,32 @@ func TestUsageIsSavedEachMinute(t *testing.T) {
 	})
 }
 
+// usageBackend counts saves.
 type usageBackend struct {
 	keystore.Backend
+	mu    sync.Mutex
 	calls int
 	rows  []keystore.UsageRow
 	err   error
 }
 
 func (b *usageBackend) SaveUsage(_ context.Context, rows []keystore.UsageRow) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.calls++
 	b.rows = rows
 	return b.err
+}
+
+// saved is how many saves there were, and the keys in the last one. From now on saves answer err.
+func (b *usageBackend) saved(err error) (calls int, keys []string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, r := range b.rows {
+		keys = append(keys, r.KeyID)
+	}
+	b.err = err
+	return b.calls, keys
 }
 
 // TestUnknownOutcomeSettlesByItself: the store asks again every second what became of a commit, so that memory does not

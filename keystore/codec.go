@@ -68,12 +68,6 @@ func (e *encoder) uint(field, v uint64) {
 	e.bytes(field, e.tmp)
 }
 
-func (e *encoder) bool(field uint64, v bool) {
-	if v {
-		e.uint(field, 1)
-	}
-}
-
 // time writes whole milliseconds since 1970; the zero time is left out.
 func (e *encoder) time(field uint64, v time.Time) {
 	if !v.IsZero() {
@@ -148,14 +142,6 @@ func decodeUint(value []byte) (uint64, error) {
 		return 0, errors.New("not a number")
 	}
 	return v, nil
-}
-
-func decodeBool(value []byte) (bool, error) {
-	v, err := decodeUint(value)
-	if err == nil && v > 1 {
-		err = errors.New("not a yes or no")
-	}
-	return v == 1, err
 }
 
 func decodeTime(value []byte) (time.Time, error) {

@@ -82,10 +82,8 @@ func (k *Key) Ended(now time.Time) bool {
 	return k.Deleted || !k.EndedAt.IsZero() || (!k.ExpiresAt.IsZero() && !now.Before(k.ExpiresAt))
 }
 
-// Revealable says whether [Store.RevealKey] would answer with the token, as long as the key has not expired.
+// Revealable says whether [Store.RevealKey] would answer with the token, as long as the key has not expired. A publishable
+// token is public and always shown.
 func (k *Key) Revealable() bool {
-	if k.Deleted || !k.EndedAt.IsZero() {
-		return false
-	}
-	return k.PublicToken != "" || k.sealed != ""
+	return k.PublicToken != "" || (k.sealed != "" && !k.Deleted && k.EndedAt.IsZero())
 }

@@ -17,11 +17,11 @@ const commitTimeout = 30 * time.Second
 // write runs one change: stage validates and stages it, then it is made durable, then visible. One at a time. An error
 // of stage leaves nothing behind. A change without rows and events is no commit.
 func (s *Store) write(ctx context.Context, actor Actor, stage func(*change) error) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := ctx.Err(); err != nil { // whoever asked may have left while waiting
+		return err
+	}
 	if s.closed {
 		return unavailable("the key store is closed")
 	}

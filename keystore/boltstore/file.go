@@ -93,7 +93,7 @@ func readMeta(f io.ReaderAt, at int64) (boltMeta, bool) {
 	}
 	m := page[boltPageHeader:]
 	sum := fnv.New64a()
-	sum.Write(m[:56])
+	_, _ = sum.Write(m[:56])
 	if binary.LittleEndian.Uint16(page[8:]) != boltMetaFlag ||
 		binary.LittleEndian.Uint32(m) != boltMagic ||
 		binary.LittleEndian.Uint32(m[4:]) != boltVersion ||

@@ -11,12 +11,10 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"go.uber.org/zap"
 )
 
 func init() {
 	caddy.RegisterModule(App{})
-	caddy.OnExit(waitForHolders)
 }
 
 // App is the Keystile app: the keys, the request log and the catalog that the handlers of all sites share. Keys, log and
@@ -68,8 +66,10 @@ type running struct {
 	admin    func() (http.Handler, error)
 
 	gated   atomic.Pointer[gate]
-	opening sync.Mutex // guards done, and the way from no gate to a gate
-	done    bool       // cleaned up: no gate any more
+	opening sync.Mutex // guards what follows, and the way from no gate to a gate
+	started bool       // requests may have come
+	cleaned bool       // Cleanup was called
+	done    bool       // closed: no gate of its own any more
 }
 
 // CaddyModule returns the Caddy module information.
@@ -137,6 +137,9 @@ func (a *App) Start() error {
 	if err != nil {
 		return err
 	}
+	a.run.opening.Lock()
+	a.run.started = true
+	a.run.opening.Unlock()
 	a.tune(g)
 	return a.welcome(g)
 }
@@ -144,23 +147,36 @@ func (a *App) Start() error {
 // Stop does nothing: requests may still be on their way while apps stop. What the app holds is given back in Cleanup.
 func (a *App) Stop() error { return nil }
 
-// Cleanup gives back what Provision took, however far it came.
+// Cleanup gives back what Provision took, however far it came. On a reload Caddy does not wait for the requests of the old
+// servers, so an app that has served anything goes on for a while; a process that exits has waited for them.
 func (a *App) Cleanup() error {
 	a.run.opening.Lock()
-	if a.run.done {
-		a.run.opening.Unlock()
+	again := a.run.cleaned
+	a.run.cleaned = true
+	served := a.run.started && !caddy.Exiting()
+	a.run.opening.Unlock()
+	if again {
 		return nil
 	}
-	a.run.done = true
-	a.run.gated.Store(nil)
-	a.run.opening.Unlock()
-
 	// A config that failed to start may have tuned a store that it shares with the running one
 	if other, err := activeApp(); err == nil && other != a {
 		if g := other.run.gated.Load(); g != nil {
 			other.tune(g)
 		}
 	}
+	if served {
+		linger(a)
+		return nil
+	}
+	return a.close()
+}
+
+// close ends the use of store and log by this app's handlers.
+func (a *App) close() error {
+	a.run.opening.Lock()
+	defer a.run.opening.Unlock()
+	a.run.done = true
+	a.run.gated.Store(nil)
 	return a.run.held.release()
 }
 
@@ -197,7 +213,7 @@ func (a *App) tune(g *gate) {
 
 // gate answers what a handler needs to judge a request. It opens the store on first use, so that a request which comes
 // before Start (Caddy starts its apps in random order) waits instead of failing. It is nil if the store cannot be opened
-// or the app has been cleaned up: the caller answers gateway_unavailable (fail closed). The cost is one atomic load.
+// or is closed: the caller answers gateway_unavailable (fail closed). The cost is one atomic load.
 func (a *App) gate() *gate {
 	if g := a.run.gated.Load(); g != nil {
 		return g
@@ -205,9 +221,24 @@ func (a *App) gate() *gate {
 	g, err := a.open()
 	if err != nil {
 		// Start reports the error; a line for each request that waited for it would only bury it
-		return nil
+		return a.lateGate()
 	}
 	return g
+}
+
+// lateGate is for a request that an old config's server took long after a reload, because its headers were slow to come.
+// It is judged by the rules of its config on the store and log of the running one, if these are the same that its config
+// had, else by nobody.
+func (a *App) lateGate() *gate {
+	other, err := activeApp()
+	if err != nil || other.run.store != a.run.store || other.run.log != a.run.log {
+		return nil
+	}
+	g := other.run.gated.Load()
+	if g == nil {
+		return nil
+	}
+	return &gate{settings: a.run.settings, store: g.store, log: g.log}
 }
 
 // retain keeps store and log open until release is called, for an exchange that outlives its config: Caddy does not wait
@@ -223,11 +254,7 @@ func (a *App) retain() (release func()) {
 	if err != nil {
 		return nil
 	}
-	return func() {
-		if err := held.release(); err != nil {
-			processLogger("keystile").Error("closing what the last connection used", zap.Error(err))
-		}
-	}
+	return func() { logClosing(held.release()) }
 }
 
 // config answers what is known without the store. It may be called as soon as the app is provisioned.

@@ -59,6 +59,9 @@ func TestReloadToAnotherStore(t *testing.T) {
 	if before.log != after.log || before.metrics != after.metrics {
 		t.Error("log or metrics are new, want the same ones")
 	}
+	if _, _, err := before.store.CreateAccount(t.Context(), testActor, keystore.AccountParams{Name: "early"}); err != nil {
+		t.Errorf("the old store is closed while requests may be under way: %v", err)
+	}
 	wantReferences(t, 1)
 	if _, _, err := before.store.CreateAccount(t.Context(), testActor, keystore.AccountParams{Name: "late"}); err == nil {
 		t.Error("the old store takes changes, want it closed")
@@ -271,6 +274,49 @@ func TestFirstUseOpens(t *testing.T) {
 	}
 }
 
+// TestLateRequests: Caddy does not wait for the old servers of a reload. A request that one of them takes afterwards is
+// judged on the same store; if the running config has another one, it is refused.
+func TestLateRequests(t *testing.T) {
+	c := newCaddy(t)
+	g := c.mustLoad(c.config("", oneResource, "keystile"))
+	old, err := activeApp()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.mustLoad(c.config("", "", "keystile"))
+	if old.gate() != g {
+		t.Error("right after the reload the old config's handlers have no gate of their own")
+	}
+	endLingering()
+	late := old.gate()
+	if late == nil {
+		t.Fatal("long after the reload the old config's handlers have no gate, but the store is open")
+	}
+	if late.store != g.store || late.log != g.log || late.catalog != g.catalog {
+		t.Error("the late gate is not of the old rules on the running store")
+	}
+	c.mustLoad(c.config("", "store bolt "+filepath.Join(c.data, "other.db"), "keystile"))
+	if old.gate() != nil {
+		t.Error("a request of an old config is judged on another config's store, want it refused (fail closed)")
+	}
+}
+
+// TestReloadToAnotherLog: requests that are under way during a reload leave their records in the log that they began with.
+func TestReloadToAnotherLog(t *testing.T) {
+	c := newCaddy(t)
+	before := c.mustLoad(c.config("", "", "keystile"))
+	c.mustLoad(c.config("", "request_log archive "+filepath.Join(c.data, "other"), "keystile"))
+	r := before.log.NewRecord()
+	r.ID, r.Time = requestlog.NewID(time.Now()), time.Now()
+	if !before.log.Append(r) {
+		t.Error("the old log refuses the record of a request that was under way")
+	}
+	endLingering()
+	if stats := before.log.Stats(); stats.Stored != 1 {
+		t.Errorf("%d records stored, want 1", stats.Stored)
+	}
+}
+
 // TestRetainOutlivesTheConfig: a connection that has left HTTP ends after its config was cleaned up, and leaves its record
 // nevertheless. The process waits for it when it exits.
 func TestRetainOutlivesTheConfig(t *testing.T) {
@@ -287,7 +333,7 @@ func TestRetainOutlivesTheConfig(t *testing.T) {
 	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	wantReferences(t, 1)
+	wantReferences(t, 1) // the connection's
 	if app.retain() != nil {
 		t.Error("a cleaned-up app can be retained")
 	}
@@ -410,6 +456,7 @@ func demoKeys(t *testing.T, store *keystore.Store) []*keystore.Key {
 // wantReferences checks that everything in the pool is used by n configs.
 func wantReferences(t *testing.T, n int) {
 	t.Helper()
+	endLingering()
 	keys := 0
 	pool.Range(func(key, _ any) bool {
 		keys++

@@ -47,6 +47,7 @@ func stopCaddy(t *testing.T) {
 	if err := caddy.Stop(); err != nil {
 		t.Fatalf("stopping Caddy: %v", err)
 	}
+	endLingering()
 	pool.Range(func(key, _ any) bool {
 		t.Errorf("%v is still in the pool after everything was stopped", key)
 		return true

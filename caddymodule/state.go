@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"go.uber.org/zap"
 
 	"github.com/keystile/keystile/admin/api"
 	"github.com/keystile/keystile/keystore"
@@ -208,44 +207,6 @@ func (l *sharedLog) Destruct() error {
 		return nil
 	}
 	return l.log.Close()
-}
-
-// lastHoldersGrace is how long a process that exits waits for connections that have left HTTP to end and leave their
-// record.
-const lastHoldersGrace = 2 * time.Second
-
-// waitForHolders is called when the process exits, after all apps have been cleaned up. Upgraded connections were closed a
-// moment ago by the proxy, in goroutines of their own; whoever is the last closes the log. If one hangs, what is queued is
-// stored nevertheless.
-func waitForHolders(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, lastHoldersGrace)
-	defer cancel()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		var logs []*sharedLog
-		held := false
-		pool.Range(func(_, value any) bool {
-			held = true
-			if l, ok := value.(*sharedLog); ok {
-				logs = append(logs, l)
-			}
-			return true
-		})
-		if !held {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			for _, l := range logs {
-				if err := l.Destruct(); err != nil {
-					processLogger("keystile.request_log").Error("closing the request log", zap.Error(err))
-				}
-			}
-			return
-		}
-	}
 }
 
 // Destruct has nothing to close: the throttle is memory.

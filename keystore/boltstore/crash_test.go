@@ -24,7 +24,11 @@ const writerEnv = "KEYSTILE_TEST_WRITER"
 
 func TestMain(m *testing.M) {
 	if path := os.Getenv(writerEnv); path != "" {
-		if err := write(path, os.Getenv(writerEnv+"_KEY")); err != nil {
+		run := write
+		if os.Getenv(writerEnv+"_FULL") != "" {
+			run = writeUntilFull
+		}
+		if err := run(path, os.Getenv(writerEnv+"_KEY")); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

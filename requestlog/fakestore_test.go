@@ -56,6 +56,13 @@ func (s *fakeStore) set(change func()) {
 	change()
 }
 
+// count answers how often Write was called.
+func (s *fakeStore) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.writes
+}
+
 // split answers the requests that were kept, and how many records the gap records count.
 func (s *fakeStore) split() (requests []*Record, gaps []*Record, lost uint64) {
 	s.mu.Lock()

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -20,6 +21,18 @@ func openJournal(t *testing.T, o JournalOptions) *Journal {
 	}
 	return j
 }
+
+// testClock is a clock that a test sets, and that the journal's goroutines read.
+type testClock struct{ ns atomic.Int64 }
+
+func newTestClock(t time.Time) *testClock {
+	c := new(testClock)
+	c.set(t)
+	return c
+}
+
+func (c *testClock) set(t time.Time) { c.ns.Store(t.UnixNano()) }
+func (c *testClock) now() time.Time  { return time.Unix(0, c.ns.Load()) }
 
 func closeJournal(t *testing.T, j *Journal) {
 	t.Helper()
@@ -141,14 +154,14 @@ func TestJournalFilesAreNamedByTimeAndPrivate(t *testing.T) {
 
 func TestJournalRollsBySizeAndAge(t *testing.T) {
 	t.Parallel()
-	now := journalBegin
+	clock := newTestClock(journalBegin)
 	dir := t.TempDir()
-	j := openJournal(t, JournalOptions{Dir: dir, MaxFileSize: 12 << 10, MaxFileAge: time.Hour, Now: func() time.Time { return now }})
+	j := openJournal(t, JournalOptions{Dir: dir, MaxFileSize: 12 << 10, MaxFileAge: time.Hour, Now: clock.now})
 	for i := range 10 {
 		writeRecords(t, j, i*10, 10) // about 5.5 kB
 	}
 	checkNumbers(t, j, sequence(0, 100))
-	now = now.Add(2 * time.Hour)
+	clock.set(journalBegin.Add(2 * time.Hour))
 	writeRecords(t, j, 7200, 1)
 	closeJournal(t, j)
 	names := journalFiles(t, dir)
@@ -165,12 +178,12 @@ func TestJournalRollsBySizeAndAge(t *testing.T) {
 
 func TestJournalSealsIdleFiles(t *testing.T) {
 	t.Parallel()
-	now := journalBegin
+	clock := newTestClock(journalBegin)
 	dir := t.TempDir()
-	j := openJournal(t, JournalOptions{Dir: dir, Now: func() time.Time { return now }})
+	j := openJournal(t, JournalOptions{Dir: dir, Now: clock.now})
 	defer j.Close()
 	writeRecords(t, j, 0, 1)
-	now = now.Add(2 * time.Hour)
+	clock.set(journalBegin.Add(2 * time.Hour))
 	j.rollIdle()
 	j.sealRetired()
 	if names := journalFiles(t, dir); len(names) != 1 || isOpenName(names[0]) {
@@ -261,9 +274,8 @@ func TestJournalCutsATornLineOff(t *testing.T) {
 
 func TestJournalDeletesWholeFilesByAgeAndSize(t *testing.T) {
 	t.Parallel()
-	now := journalBegin
 	fill := func(t *testing.T, o JournalOptions) *Journal {
-		o.Dir, o.MaxFileSize, o.Now = t.TempDir(), 1, func() time.Time { return now } // a file for each write
+		o.Dir, o.MaxFileSize = t.TempDir(), 1 // a file for each write
 		j := openJournal(t, o)
 		for i := range 10 {
 			writeRecords(t, j, i*3600, 1) // one an hour
@@ -271,27 +283,32 @@ func TestJournalDeletesWholeFilesByAgeAndSize(t *testing.T) {
 		return j
 	}
 	t.Run("age", func(t *testing.T) {
-		j := fill(t, JournalOptions{Retention: 24 * time.Hour})
+		clock := newTestClock(journalBegin)
+		j := fill(t, JournalOptions{Retention: 24 * time.Hour, Now: clock.now})
 		defer j.Close()
-		j.sealRetired()
-		now := journalBegin.Add(24*time.Hour + 4*time.Hour + time.Minute)
-		j.now = func() time.Time { return now }
+		clock.set(journalBegin.Add(24*time.Hour + 4*time.Hour + time.Minute))
 		j.retain()
 		checkNumbers(t, j, []int{5 * 3600, 6 * 3600, 7 * 3600, 8 * 3600, 9 * 3600})
 	})
 	t.Run("size", func(t *testing.T) {
-		j := fill(t, JournalOptions{MaxSize: 1 << 40})
-		defer j.Close()
-		j.sealRetired()
-		j.o.MaxSize = 45 * j.Stats().Bytes / 100
+		clock := newTestClock(journalBegin)
+		j := fill(t, JournalOptions{Now: clock.now})
+		o, size := j.o, j.Stats().Bytes
+		closeJournal(t, j)
+		o.MaxSize = 45 * size / 100
+		j = openJournal(t, o)
 		j.retain()
 		checkNumbers(t, j, []int{6 * 3600, 7 * 3600, 8 * 3600, 9 * 3600})
-		if names := journalFiles(t, j.o.Dir); len(names) != 4 {
+		if names := journalFiles(t, o.Dir); len(names) != 4 {
 			t.Errorf("got %d files, want 4", len(names))
 		}
-		j.o.MaxSize = 1
+		closeJournal(t, j)
+		o.MaxSize = 1
+		j = openJournal(t, o)
+		defer j.Close()
+		writeRecords(t, j, 10*3600, 1)
 		j.retain()
-		checkNumbers(t, j, []int{9 * 3600}) // the file being written stays
+		checkNumbers(t, j, []int{10 * 3600}) // the file being written stays
 	})
 }
 

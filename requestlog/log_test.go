@@ -77,8 +77,8 @@ func TestRecordIsStoredWithinTheFlushInterval(t *testing.T) {
 		if got := observed.Load(); got != 0+1+2 {
 			t.Errorf("observer: got the sum %d, want 3", got)
 		}
-		if store.writes != 3 {
-			t.Errorf("got %d writes, want 3: an idle log does nothing", store.writes)
+		if writes := store.count(); writes != 3 {
+			t.Errorf("got %d writes, want 3: an idle log does nothing", writes)
 		}
 		if err := l.Close(); err != nil {
 			t.Errorf("Close: %v", err)
@@ -161,7 +161,7 @@ func TestRefusingStoreGetsTheSameRecordsAgain(t *testing.T) {
 		l := openLog(t, Options{Store: store, QueueSize: 64})
 		appendN(l, 0, 40)
 		time.Sleep(time.Minute)
-		if writes := store.writes; writes < 30 || writes > 70 {
+		if writes := store.count(); writes < 30 || writes > 70 {
 			t.Errorf("got %d tries in a minute, want about one a second", writes)
 		}
 		s := checkSum(t, l, 40)

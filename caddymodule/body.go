@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"io"
 	"net/http"
+	"time"
 )
 
 // requestBody counts what the next handler reads, and cleans the trailers in the moment in which they arrive. It is part
@@ -24,6 +25,44 @@ func (b *requestBody) Read(p []byte) (int, error) {
 		b.x.handler.screen.stripTrailers(b.x.request.Trailer)
 	}
 	return n, err
+}
+
+// How much of a denied request's body is read, and for how long, to keep its connection.
+const (
+	maxDrained = 64 << 10
+	drainTime  = 200 * time.Millisecond
+)
+
+// settleBody deals with the body of an HTTP/1 request that is denied before anybody has read it. The server would read it
+// before it sends the answer, for as long as its read timeout allows, so that a client which announces a body and does
+// not send it holds the connection for a minute. A body that is there already is read, so that the connection can be used
+// again; else the connection ends with the answer. Other protocols have streams of their own.
+func (x *exchange) settleBody(h http.Header) {
+	r := x.request
+	if r.ProtoMajor != 1 || r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 || h["Connection"] != nil {
+		return
+	}
+	if r.ContentLength <= maxDrained && len(r.Header["Expect"]) == 0 && x.drain() {
+		return
+	}
+	h["Connection"] = []string{"close"}
+	// The server closes the body once more after the answer, by reading on: not now.
+	_ = http.NewResponseController(x.response.ResponseWriter).SetReadDeadline(time.Unix(1, 0))
+}
+
+// drain says whether the whole body could be read at once. What has been read of it is gone either way.
+func (x *exchange) drain() bool {
+	control := http.NewResponseController(x.response.ResponseWriter)
+	// The server's clock, not the gateway's: it is the kernel that waits.
+	if control.SetReadDeadline(time.Now().Add(drainTime)) != nil {
+		return true // no such thing as waiting here
+	}
+	n, err := io.CopyN(io.Discard, x.request.Body, maxDrained+1)
+	x.bytesIn.Add(n)
+	if err != io.EOF {
+		return false
+	}
+	return control.SetReadDeadline(time.Time{}) == nil
 }
 
 // stripTrailers removes every trailer whose name means something to the gateway. None of them may come at the end of a

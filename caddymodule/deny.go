@@ -44,6 +44,9 @@ func (x *exchange) deny() error {
 	}
 	h := x.response.Header()
 	x.denialHeaders(h, reason, status)
+	if x.called.IsZero() {
+		x.settleBody(h)
+	}
 	if x.handler.denialsByCaddy() {
 		x.stamp(h)
 		x.response.status = status

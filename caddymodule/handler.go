@@ -77,7 +77,8 @@ type Handler struct {
 	cors    *crossOrigin
 	rules   *policy.Rules
 	keyName string // canonical KeyHeader, "" for none
-	deny503 bool   // on_overload deny
+	access  *accessLog
+	deny503 bool // on_overload deny
 }
 
 // CaddyModule returns the Caddy module information.
@@ -99,6 +100,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := h.compile(h.app.config()); err != nil {
 		return err
 	}
+	h.access = newAccessLog(ctx, h.server, h.keyName)
 	if h.Upstreams != nil {
 		if err := h.Upstreams.provision(ctx); err != nil {
 			return fmt.Errorf("upstreams: %w", err)

@@ -27,6 +27,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	x.start = x.gate.now()
 	x.verdict.requestID = requestlog.NewID(x.start)
 	x.beginRecord(r)
+	logged := h.access.begin(w, r)
 	overloaded := h.deny503 && !x.gate.log.Ready()
 
 	var err error
@@ -35,6 +36,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		x.unwatch()
 		x.aborted = !returned
 		x.gate.metrics.decision(x.verdict.decision.Reason)
+		logged.end(x, err)
 		x.endRecord(err)
 		if x.release != nil {
 			x.release()
@@ -55,6 +57,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		err = x.deny()
 	}
 	returned = true
+	err = logged.settle(x, err)
 	return err
 }
 

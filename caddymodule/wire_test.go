@@ -5,13 +5,18 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -421,5 +426,105 @@ func TestUnreachableBackend(t *testing.T) {
 	c.mustLoad(c.config("", wireCatalog, "keystile {\nopen /healthz\n}\nerror \"closed for now\" 503\nhandle_errors {\nrespond \"{err.message}\"\n}"))
 	if status, body = c.get("http://" + c.site + "/healthz"); status != 503 || body != "closed for now" {
 		t.Errorf("the error directive: %d %q", status, body)
+	}
+}
+
+// TestDenialsDoNotWaitForBodies: a client that announces a body and does not send it gets its answer, and one that waits
+// for leave to send is told no.
+func TestDenialsDoNotWaitForBodies(t *testing.T) {
+	g := newWireGateway(t, "", "keystile")
+	second := "GET /v1/customers HTTP/1.1\r\nHost: " + g.site + "\r\nAuthorization: Bearer " + g.secret + "\r\nConnection: close\r\n\r\n"
+	for name, test := range map[string]struct {
+		head string
+		kept bool // the connection serves a second request
+	}{
+		"nothing sent":  {"Content-Length: 1000\r\n\r\n", false},
+		"waits":         {"Content-Length: 5\r\nExpect: 100-continue\r\n\r\n", false},
+		"large":         {"Content-Length: 10000000\r\n\r\nx", false},
+		"half a chunk":  {"Transfer-Encoding: chunked\r\n\r\n5\r\nhe", false},
+		"whole":         {"Content-Length: 5\r\n\r\nhello", true},
+		"whole, chunks": {"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", true},
+	} {
+		began := time.Now()
+		conn, err := net.Dial("tcp", g.site)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.WriteString(conn, "POST /v1/charges HTTP/1.1\r\nHost: "+g.site+"\r\nAuthorization: Bearer "+g.restricted+"\r\n"+test.head)
+		_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+		reader := bufio.NewReader(conn)
+		answer, err := http.ReadResponse(reader, nil)
+		if err != nil || answer.StatusCode != 403 || answer.Close == test.kept {
+			t.Errorf("%s: answer %v, %v after %v; want 403 with the connection kept %v", name, answer, err, time.Since(began), test.kept)
+			conn.Close()
+			continue
+		}
+		_, _ = io.Copy(io.Discard, answer.Body)
+		if test.kept {
+			_, _ = io.WriteString(conn, second)
+			if answer, err = http.ReadResponse(reader, nil); err != nil || answer.StatusCode != 200 {
+				t.Errorf("%s: second request: %v, %v", name, answer, err)
+			}
+		} else if _, err := reader.ReadByte(); err != io.EOF && !isReset(err) {
+			t.Errorf("%s: the connection is still open: %v", name, err)
+		}
+		conn.Close()
+	}
+}
+
+func isReset(err error) bool { return errors.Is(err, syscall.ECONNRESET) }
+
+// TestKeyHeaderInAccessLog: Caddy copies a request for its log before any handler can take the key from it.
+func TestKeyHeaderInAccessLog(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "access.log")
+	site := func(directive string) string {
+		return "log {\noutput file " + file + "\n}\n" + directive
+	}
+	g := newWireGateway(t, "debug", site("keystile {\nkey_header X-Api-Key\nopen /broken\n}\nerror /broken \"on purpose\" 500"))
+	send := func(path string, lines ...string) string {
+		return exchangeRaw(t, g.site, "GET "+path+" HTTP/1.1\r\nHost: "+g.site+"\r\n"+strings.Join(lines, "\r\n")+"\r\nConnection: close\r\n\r\n")
+	}
+	if answer := send("/v1/customers", "X-Api-Key: "+g.secret); !strings.HasPrefix(answer, "HTTP/1.1 200") {
+		t.Fatalf("by the key header: %s", answer)
+	}
+	send("/v1/charges", "x-api-key: "+g.restricted)
+	send("/v1/customers", "X-Api-Key: "+g.secret, "x-api-key: "+g.secret)
+	if answer := send("/broken", "X-Api-Key: "+g.secret); !strings.HasPrefix(answer, "HTTP/1.1 500") || !strings.Contains(answer, "Request-Id: req_") {
+		t.Errorf("an error of a later handler: %s", answer)
+	}
+	send("/v1/customers", "Authorization: Bearer "+g.secret)
+	stopCaddy(t)
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(text), g.secret) || strings.Contains(string(text), g.restricted) {
+		t.Errorf("the access log shows a key:\n%s", text)
+	}
+	var statuses []int
+	for line := range strings.Lines(string(text)) {
+		var e struct {
+			Logger, Msg string
+			Status      int
+			UserID      string `json:"user_id"`
+			Request     struct{ URI string }
+			Keystile    struct {
+				Decision  string
+				RequestID string `json:"request_id"`
+			}
+		}
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.HasPrefix(e.Logger, "http.log.access") || e.Msg != "handled request" || e.Request.URI == "" || e.Keystile.RequestID == "" {
+			t.Errorf("entry %s", line)
+		}
+		if (e.Keystile.Decision == "allowed" || e.Keystile.Decision == "permission_denied") != strings.HasPrefix(e.UserID, "key_") {
+			t.Errorf("user_id %q with decision %q", e.UserID, e.Keystile.Decision)
+		}
+		statuses = append(statuses, e.Status)
+	}
+	if want := []int{200, 403, 401, 500, 200}; !slices.Equal(statuses, want) {
+		t.Errorf("statuses in the access log %v, want %v\n%s", statuses, want, text)
 	}
 }

@@ -63,6 +63,7 @@ func TestFindTokens(t *testing.T) {
 		{"a key that nobody handed out", "GET /?key=" + token, true},
 		{"organization key", "sk_org_" + "live_" + strings.Repeat("b", 38), true},
 		{"imported spelling", "… sk_test_123 …", true},
+		{"imported spelling, as a Basic credential", "Basic c2tfdGVzdF8xMjM6", true},
 		{"publishable", "pk_live_x", false},
 	}
 	for _, tt := range tests {

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/url"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -90,6 +91,54 @@ func BenchmarkDecision(b *testing.B) {
 		if !x.verdict.decision.Allowed() {
 			b.Fatal(x.verdict.decision.Reason)
 		}
+	}
+}
+
+// TestAllocationsOfTheHandler guards what the benchmarks show: nothing from the headers to the decision, and eight
+// allocations for the whole handler with identity headers, placeholders and record.
+func TestAllocationsOfTheHandler(t *testing.T) {
+	g := newGateway(t, nil)
+	r := caddyhttp.PrepareRequest(benchRequest("GET", "/v1/charges", ""), caddy.NewReplacer(), nil, nil)
+	credential := []string{"Bearer " + g.live}
+	x := &exchange{handler: g.handler, gate: g.handler.app.gate()}
+	x.start = x.gate.now()
+	judge := func() {
+		r.Header["Authorization"] = credential
+		x.verdict, x.mask = verdict{}, ""
+		x.judge(r)
+	}
+	digest := policy.DigestOf(g.live)
+	for i := 0; ; i++ { // the cache fills itself in the background
+		if _, cached := g.store.Lookup(&digest); cached {
+			break
+		}
+		if i == 10_000 {
+			t.Fatal("the key does not get into the cache")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	decision := testing.AllocsPerRun(1000, judge)
+	if !x.verdict.decision.Allowed() {
+		t.Fatalf("decision %v, want allowed", x.verdict.decision.Reason)
+	}
+
+	w := &benchWriter{header: make(http.Header)}
+	next := caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return nil })
+	prepare := func() *http.Request {
+		clear(w.header)
+		return caddyhttp.PrepareRequest(benchRequest("GET", "/v1/charges", credential[0]), caddy.NewReplacer(), w, nil)
+	}
+	without := testing.AllocsPerRun(1000, func() { prepare() })
+	with := testing.AllocsPerRun(1000, func() { _ = g.handler.ServeHTTP(w, prepare(), next) })
+	if raceEnabled {
+		t.Logf("under the race detector, where more is allocated: decision %v, handler %v", decision, with-without)
+		return
+	}
+	if decision != 0 {
+		t.Errorf("from the headers to the decision: %v allocations, want none", decision)
+	}
+	if with-without > 8 {
+		t.Errorf("the whole handler: %v allocations, want at most 8", with-without)
 	}
 }
 

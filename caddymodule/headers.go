@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -58,22 +59,23 @@ const maxFolded = 64
 // It is immutable.
 type headerScreen struct {
 	prefix string // folded identity prefix, "keystile-"
-	names  map[string]screened
-	// lengths holds, for each length of a known name, a set of the first letters that names of this length have. It
-	// spares nearly every header of a real request the folding and the map.
-	lengths [maxFolded + 1]uint32
+	// known holds the names by their length; there are few of each. firsts holds, for each length, the set of their first
+	// letters: nearly every header of a real request is told by it alone.
+	known  [maxFolded + 1][]screened
+	firsts [maxFolded + 1]uint32
 }
 
 // screened is a known name.
 type screened struct {
 	class     headerClass
 	canonical string
+	folded    string
 }
 
 // newHeaderScreen makes the screen for these names. keyHeader may be empty; addresses are the further headers from
 // which Caddy is configured to read the client's address.
 func newHeaderScreen(names headerNames, keyHeader string, addresses []string) *headerScreen {
-	s := &headerScreen{prefix: foldName(names.prefix), names: make(map[string]screened)}
+	s := &headerScreen{prefix: foldName(names.prefix)}
 	for class, list := range fixedHeaders {
 		for _, name := range list {
 			s.add(class, name)
@@ -97,8 +99,14 @@ func (s *headerScreen) add(class headerClass, name string) {
 	if folded == "" || len(folded) > maxFolded {
 		return
 	}
-	s.names[folded] = screened{class: class, canonical: http.CanonicalHeaderKey(name)}
-	s.lengths[len(folded)] |= 1 << (folded[0] & 31)
+	known := screened{class: class, canonical: http.CanonicalHeaderKey(name), folded: folded}
+	list := s.known[len(folded)]
+	if i := slices.IndexFunc(list, func(k screened) bool { return k.folded == folded }); i >= 0 {
+		list[i] = known
+		return
+	}
+	s.known[len(folded)] = append(list, known)
+	s.firsts[len(folded)] |= 1 << (folded[0] & 31)
 }
 
 // classify says what the name means. canonical is the one spelling under which the header counts; any other spelling
@@ -111,18 +119,26 @@ func (s *headerScreen) classify(name string) (class headerClass, canonical strin
 	if first == 1<<(s.prefix[0]&31) && s.underPrefix(name) {
 		return classIdentity, ""
 	}
-	if len(name) > maxFolded || s.lengths[len(name)]&first == 0 {
+	if len(name) > maxFolded || s.firsts[len(name)]&first == 0 {
 		return classPlain, ""
 	}
-	var buf [maxFolded]byte
-	for i := range len(name) {
-		buf[i] = fold(name[i])
+	list := s.known[len(name)]
+	for i := range list {
+		if k := &list[i]; k.canonical == name || foldsTo(name, k.folded) {
+			return k.class, k.canonical
+		}
 	}
-	known, ok := s.names[string(buf[:len(name)])]
-	if !ok {
-		return classPlain, ""
+	return classPlain, ""
+}
+
+// foldsTo compares a name with a folded one of the same length.
+func foldsTo(name, folded string) bool {
+	for i := range len(folded) {
+		if fold(name[i]) != folded[i] {
+			return false
+		}
 	}
-	return known.class, known.canonical
+	return true
 }
 
 // underPrefix says whether the name folds to one that starts with the identity prefix. The whole name space is the

@@ -17,6 +17,7 @@ type faultFS struct {
 	open     error // of every OpenFile that writes
 	sync     error // of every Sync
 	rename   error
+	syncs    int // calls of Sync
 }
 
 func newFaultFS() *faultFS { return &faultFS{room: -1} }
@@ -72,4 +73,13 @@ func (f *faultFile) Truncate(size int64) error {
 	return errors.Join(f.fs.fault(&f.fs.truncate), f.File.Truncate(size))
 }
 
-func (f *faultFile) Sync() error { return errors.Join(f.fs.fault(&f.fs.sync), f.File.Sync()) }
+func (f *faultFS) count(n *int) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return *n
+}
+
+func (f *faultFile) Sync() error {
+	f.fs.set(func() { f.fs.syncs++ })
+	return errors.Join(f.fs.fault(&f.fs.sync), f.File.Sync())
+}

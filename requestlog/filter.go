@@ -3,6 +3,7 @@ package requestlog
 import (
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -108,6 +109,13 @@ func (f *Filter) needle() string {
 		if want := *c.filter(f); want != "" && isPlain(want) && !strings.ContainsAny(want, `"\`) {
 			return `"` + c.Name + `":"` + want + `"`
 		}
+	}
+	switch {
+	case f.StatusMax == 0:
+	case f.StatusMin == f.StatusMax:
+		return `"status":` + strconv.Itoa(f.StatusMin) + `,`
+	case f.StatusMin%100 == 0 && f.StatusMax == f.StatusMin+99:
+		return `"status":` + strconv.Itoa(f.StatusMin/100)
 	}
 	return ""
 }

@@ -134,7 +134,7 @@ func TestNeedleIsInEveryLineThatMatches(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	filters := []Filter{{RequestID: r.ID}, {Path: "/v1"}}
+	filters := []Filter{{RequestID: r.ID}, {Path: "/v1"}, {StatusMin: 403, StatusMax: 403}, {StatusMin: 400, StatusMax: 499}}
 	for _, c := range filterColumns {
 		var f Filter
 		*c.filter(&f) = *c.text(r)

@@ -3,6 +3,7 @@ package requestlog
 import (
 	"errors"
 	"os"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -141,6 +142,46 @@ func TestUnreadableFileHidesNoOther(t *testing.T) {
 	if s := j.Stats(); s.Errors == 0 {
 		t.Error("the unreadable file is not counted")
 	}
+}
+
+// A file that changed while the disk failed is left as it is, and a new one begun.
+func TestFileThatShrankDuringAFailureIsNotContinued(t *testing.T) {
+	t.Parallel()
+	disk := newFaultFS()
+	j := openJournal(t, JournalOptions{Dir: t.TempDir(), FS: disk})
+	defer j.Close()
+	writeRecords(t, j, 0, 2)
+	half := j.Stats().Bytes / 2
+	disk.set(func() { disk.room = 0 })
+	if _, err := j.Write([]*Record{journalRecord(2)}); err == nil {
+		t.Fatal("Write to a full disk: got no error")
+	}
+	if err := os.Truncate(j.current.path, half); err != nil {
+		t.Fatal(err)
+	}
+	disk.set(func() { disk.room = -1 })
+	writeRecords(t, j, 2, 1)
+	if got := numbers(t, j, Filter{}); !slices.Contains(got, 2) {
+		t.Errorf("got records %v, want 2 among them", got)
+	}
+}
+
+func TestWrittenRecordsAreSyncedInTime(t *testing.T) {
+	t.Parallel()
+	disk := newFaultFS()
+	j := openJournal(t, JournalOptions{Dir: t.TempDir(), FS: disk, SyncInterval: time.Millisecond})
+	defer j.Close()
+	writeRecords(t, j, 0, 1)
+	for disk.count(&disk.syncs) == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	disk.set(func() { disk.sync = syscall.EIO })
+	writeRecords(t, j, 1, 1)
+	for j.Stats().Errors == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	disk.set(func() { disk.sync = nil })
+	checkNumbers(t, j, sequence(0, 2))
 }
 
 // The whole log over a disk that fills and empties again: requests are never held up, everything is stored or counted.

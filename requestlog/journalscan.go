@@ -22,6 +22,7 @@ type scan struct {
 	out     []*Record
 	read    int64 // bytes
 	buf     []byte
+	scratch Record
 	handles map[*journalFile]File
 }
 
@@ -76,7 +77,7 @@ func (s *scan) line(line []byte) {
 	if id, ms, ok := lineHead(line); ok && s.outOfReach(id, ms) {
 		return
 	}
-	r := new(Record)
+	r := &s.scratch
 	if err := decodeLine(line, r); err != nil {
 		s.journal.skipped.Add(1)
 		return
@@ -84,7 +85,7 @@ func (s *scan) line(line []byte) {
 	if s.after != "" && strings.Compare(sortKey(r.ID), s.after) >= 0 || !s.filter.Match(r) {
 		return
 	}
-	s.pending = append(s.pending, r)
+	s.pending = append(s.pending, r.clone())
 }
 
 // outOfReach tells from id and time alone that a line is not asked for.

@@ -112,7 +112,7 @@ func (j *Journal) prepare(n int64) error {
 	file, handle, err := j.create()
 	if err != nil {
 		if j.handle != nil {
-			return nil // no new file: better a file that is too large or too old than a lost record
+			return nil //nolint:nilerr // no new file: better a file that is too large or too old than a lost record
 		}
 		return fmt.Errorf("beginning a journal file: %w", err)
 	}
@@ -136,7 +136,10 @@ func (j *Journal) stillThere() bool {
 		return false
 	}
 	want, err := j.fs.Stat(j.current.path)
-	return err == nil && os.SameFile(have, want)
+	if err != nil {
+		return !errors.Is(err, fs.ErrNotExist) // a disk that does not answer has not lost the file
+	}
+	return os.SameFile(have, want)
 }
 
 // abandon forgets a file that was deleted under us, and others that went with it.

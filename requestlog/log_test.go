@@ -316,3 +316,18 @@ func TestStoredRecordsAreClean(t *testing.T) {
 		t.Errorf("got user agent %.60q of %d bytes, node %q", got.UserAgent, len(got.UserAgent), got.Node)
 	}
 }
+
+func TestRecordThatCannotBeCleanedIsCounted(t *testing.T) {
+	t.Parallel()
+	l := openLog(t, Options{Store: &fakeStore{}})
+	appendN(l, 0, 1)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if w := (&writer{log: l}); w.clean(nil, time.Now()) {
+		t.Error("a record that makes cleaning panic passes as clean")
+	}
+	if s := l.Stats(); s.Dropped != 1 || s.Errors != 1 {
+		t.Errorf("stats: got %+v, want it dropped and counted as an error", s)
+	}
+}

@@ -107,8 +107,9 @@ func (w *writer) fill(pop func() *Record) {
 		if r == nil {
 			break
 		}
-		clean(r, l.node, now)
-		w.batch = append(w.batch, r)
+		if w.clean(r, now) {
+			w.batch = append(w.batch, r)
+		}
 	}
 	if l.drops.unreported() > 0 && (len(w.batch) < maxBatch || now.Sub(w.lastGap) >= gapInterval) {
 		gap := l.NewRecord()
@@ -117,6 +118,19 @@ func (w *writer) fill(pop func() *Record) {
 		w.batch = append(w.batch, gap)
 		w.lastGap = now
 	}
+}
+
+// clean is clean, made safe: what clients send must never end the process. A record that makes it panic is given up.
+func (w *writer) clean(r *Record, now time.Time) (ok bool) {
+	defer func() {
+		if p := recover(); p != nil {
+			w.log.logger.Error(panicMessage, zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
+			w.log.errors.Add(1)
+			w.log.drops.giveUp(1, now)
+		}
+	}()
+	clean(r, w.log.node, now)
+	return true
 }
 
 // write gives the batch to the store. false: the store refused at least a part, which stays in the batch.

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"time"
@@ -21,7 +22,7 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	}
 	n, err := b.ReadCloser.Read(p)
 	b.x.bytesIn.Add(int64(n))
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		b.x.handler.screen.stripTrailers(b.x.request.Trailer)
 	}
 	return n, err
@@ -59,7 +60,7 @@ func (x *exchange) drain() bool {
 	}
 	n, err := io.CopyN(io.Discard, x.request.Body, maxDrained+1)
 	x.bytesIn.Add(n)
-	if err != io.EOF {
+	if !errors.Is(err, io.EOF) {
 		return false
 	}
 	return control.SetReadDeadline(time.Time{}) == nil

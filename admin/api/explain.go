@@ -145,7 +145,7 @@ func explanation(d *policy.Decision, q *policy.Request, key *keystore.Key, mask 
 		return "The route is open: it needs no key."
 	case policy.ReasonAPIKeyExpired:
 		if key != nil {
-			return message + " It is " + endText(key) + "; a new or rotated key would be allowed."
+			return strings.TrimSuffix(message, ".") + ". It is " + endText(key) + "; a new or rotated key would be allowed."
 		}
 	case policy.ReasonIPNotAllowed:
 		if key == nil {

@@ -69,6 +69,10 @@ func (c *call) viewKey(k *keystore.Key) Key {
 		Rotation:   Rotation{Predecessor: some(k.Predecessor), Successor: some(k.Successor)},
 		Revealable: k.Revealable(), Metadata: k.Metadata,
 	}
+	if out.Permissions != nil && out.ConnectedPermissions == nil {
+		// What the gateway makes of it: null would read as unrestricted.
+		out.ConnectedPermissions = map[string]string{}
+	}
 	if out.Metadata == nil {
 		out.Metadata = map[string]string{}
 	}

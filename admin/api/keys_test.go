@@ -410,3 +410,19 @@ func TestTokensStayOutOfErrors(t *testing.T) {
 	}
 	// newFixture's clean-up searches all answers.
 }
+
+// An organization key with a list of permissions and none for connected accounts has no rights there. null would read as
+// unrestricted.
+func TestOrganizationKeyWithAListShowsNoConnectedRights(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	organization := as[api.Organization](f.ok("POST", "/v1/organizations", `{"name":"Rocket"}`)).ID
+	body := `{"kind":"organization","mode":"live","name":"n","organization":"` + organization + `"`
+	limited := f.ok("POST", "/v1/keys", body+`,"permissions":{"charges":"read"}}`)
+	if key := as[api.Key](limited); key.ConnectedPermissions == nil || len(key.ConnectedPermissions) != 0 {
+		t.Errorf("connected_permissions of a key with a list: got %v, want {}", key.ConnectedPermissions)
+	}
+	if key := as[api.Key](f.ok("POST", "/v1/keys", body+`}`)); key.ConnectedPermissions != nil {
+		t.Errorf("connected_permissions of an unrestricted key: got %v, want null", key.ConnectedPermissions)
+	}
+}

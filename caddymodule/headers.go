@@ -18,7 +18,8 @@ const (
 	classInput
 	// classCredential headers may carry the key; they are read, then removed.
 	classCredential
-	// classOverride headers ask a backend to judge another method or path than the one that was decided on: removed.
+	// classOverride headers ask a backend to judge another method, path or protocol than the one that was decided on:
+	// removed.
 	classOverride
 	// classForwarded headers say what an earlier proxy saw. Those that rewrite the path or method are removed unless the
 	// peer is one of Caddy's trusted proxies.
@@ -38,6 +39,7 @@ var fixedHeaders = map[headerClass][]string{
 	classOverride: {
 		"X-Http-Method-Override", "X-Method-Override", "X-Http-Method",
 		"X-Original-Url", "X-Original-Uri", "X-Original-Method", "X-Rewrite-Url", "X-Envoy-Original-Path",
+		"Http2-Settings", // h2c, see settleUpgrade
 	},
 	classForwarded: {"X-Forwarded-Prefix", "X-Forwarded-Uri", "X-Forwarded-Path", "X-Forwarded-Method"},
 	classAddress: {

@@ -70,6 +70,7 @@ func (x *exchange) judge(r *http.Request) {
 	if len(r.Trailer) > 0 {
 		h.screen.stripTrailers(r.Trailer)
 	}
+	settleUpgrade(r)
 	q.Method, q.BadMethod = judgedMethod(r)
 	if !q.BadMethod {
 		path, ok := target(r)

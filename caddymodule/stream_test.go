@@ -130,7 +130,7 @@ func TestUpgradesOfRevokedKeysEnd(t *testing.T) {
 	key, token := g.restricted(readCustomers())
 	ended := make(chan error, 1)
 	g.backend = func(w http.ResponseWriter, _ *http.Request) error {
-		w.Header().Set("Upgrade", "echo")
+		w.Header().Set("Upgrade", "websocket")
 		w.Header().Set("Connection", "Upgrade")
 		w.WriteHeader(http.StatusSwitchingProtocols)
 		conn, buffers, err := http.NewResponseController(w).Hijack()
@@ -158,7 +158,7 @@ func TestUpgradesOfRevokedKeysEnd(t *testing.T) {
 	}
 	defer conn.Close()
 	// the first line of the new protocol comes together with the handshake
-	_, _ = io.WriteString(conn, "GET /v1/customers HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer "+token+"\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\none\n")
+	_, _ = io.WriteString(conn, "GET /v1/customers HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer "+token+"\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\none\n")
 	reader := bufio.NewReader(conn)
 	answer, err := http.ReadResponse(reader, nil)
 	if err != nil || answer.StatusCode != 101 || answer.Header.Get("Request-Id") == "" {

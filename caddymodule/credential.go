@@ -1,7 +1,6 @@
 package caddymodule
 
 import (
-	"bytes"
 	"encoding/base64"
 	"net/http"
 	"strings"
@@ -59,7 +58,8 @@ func schemeToken(line string) string {
 }
 
 // basicToken decodes the user name of Basic credentials. The password must be there and empty: a key with something
-// behind it is not the key alone.
+// behind it is not the key alone. The user name is everything up to the final colon, since imported keys may have colons
+// in them; whatever a client meant by a colon inside, the whole text before the final one must be a key.
 func basicToken(encoded string) string {
 	var buf [maxCredential * 3 / 4]byte
 	if len(encoded) > maxCredential {
@@ -69,9 +69,6 @@ func basicToken(encoded string) string {
 	// Decode skips line breaks. Headers cannot hold any, but a base64 text with them is not the text that was checked.
 	if err != nil || n < 2 || buf[n-1] != ':' || strings.ContainsAny(encoded, "\r\n") {
 		return ""
-	}
-	if bytes.IndexByte(buf[:n-1], ':') >= 0 {
-		return "" // the password is what follows the first colon, and it is not empty
 	}
 	return bareToken(string(buf[:n-1]))
 }

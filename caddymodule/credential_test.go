@@ -31,7 +31,8 @@ func TestPresented(t *testing.T) {
 		{name: "basic in lower case", authorization: []string{"basic" + basic(token + ":")[5:]}, want: token, state: policy.CredentialKnown},
 		{name: "key header", key: []string{token}, want: token, state: policy.CredentialKnown},
 		{name: "password", authorization: []string{basic(token + ":secret")}, state: policy.CredentialInvalid},
-		{name: "password with a colon at its end", authorization: []string{basic(token + ":secret:")}, state: policy.CredentialInvalid},
+		{name: "colons in the user name", authorization: []string{basic("legacy:" + token + "::")}, want: "legacy:" + token + ":", state: policy.CredentialKnown},
+		{name: "comma in the user name", authorization: []string{basic("legacy," + token + ":")}, state: policy.CredentialInvalid},
 		{name: "no colon", authorization: []string{basic(token)}, state: policy.CredentialInvalid},
 		{name: "no user", authorization: []string{basic(":")}, state: policy.CredentialInvalid},
 		{name: "raw key as basic", authorization: []string{"Basic " + token}, state: policy.CredentialInvalid},
@@ -129,6 +130,29 @@ func TestImportedKeys(t *testing.T) {
 	}
 	g.wantServed(request("GET", "/v1/charges", "", "Authorization", basic("sk_test_123:")))
 	g.wantDenied(request("GET", "/v1/charges", "sk_test_124"), 401, "api_key_invalid")
+}
+
+// TestImportedKeyWithColon works in every place, and only whole: a password behind a key's name is no part of a key.
+func TestImportedKeyWithColon(t *testing.T) {
+	t.Parallel()
+	g := newGateway(t, func(h *Handler) { h.KeyHeader = "X-Api-Key" })
+	row := func(token string) keystore.ImportParams {
+		return keystore.ImportParams{
+			KeyParams: keystore.KeyParams{Kind: policy.KindSecret, Mode: policy.ModeSandbox, Account: g.a.ID, Name: "imported"},
+			Token:     policy.TokenFrom(token),
+		}
+	}
+	if _, err := g.store.ImportKeys(t.Context(), testActor, []keystore.ImportParams{row("tenant:7:secret"), row("trailing:")}); err != nil {
+		t.Fatal(err)
+	}
+	for _, token := range []string{"tenant:7:secret", "trailing:"} {
+		g.wantServed(request("GET", "/v1/charges", token))
+		g.wantServed(request("GET", "/v1/charges", "", "X-Api-Key", token))
+		g.wantServed(request("GET", "/v1/charges", "", "Authorization", basic(token+":")))
+	}
+	for _, pair := range []string{"tenant:7:secret", "tenant:7:", "tenant:", "trailing:", g.live + ":password", g.live + ":password:", g.live + "::"} {
+		g.wantDenied(request("GET", "/v1/charges", "", "Authorization", basic(pair)), 401, "api_key_invalid")
+	}
 }
 
 // TestMessagesHideWhatIsNoToken: what has no known prefix may be a password.

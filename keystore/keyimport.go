@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/keystile/keystile/policy"
 )
@@ -121,6 +122,9 @@ func importedToken(at string, p *ImportParams) (digest policy.Digest, mask, fiel
 	switch {
 	case class == policy.TokenInvalid:
 		return digest, "", "", invalid(at+"token", "a token has 1 to 512 visible ASCII characters")
+	case strings.IndexByte(p.Token.Reveal(), ',') >= 0:
+		// The gateway refuses a credential with a comma as a list of several: this key would never work.
+		return digest, "", "", invalid(at+"token", "a token with a comma cannot be presented: in a header a comma separates several values; make a new key instead")
 	case mode != 0 && p.Mode != 0 && mode != p.Mode:
 		return digest, "", "", invalid(at+"mode", "the token's prefix says %s", mode)
 	case kind != 0 && p.Kind != 0 && (kind == policy.KindPublishable) != (p.Kind == policy.KindPublishable):

@@ -41,10 +41,19 @@ func handlerStatus(err error) (int, bool) {
 
 func bufioReader(s string) *bufio.Reader { return bufio.NewReader(strings.NewReader(s)) }
 
-// stuckStore keeps nothing until it is released, so that the queue of its log fills up.
-type stuckStore struct{ release chan struct{} }
+// stuckStore keeps nothing until it is released, so that the queue of its log fills up. It says when it got stuck: from then
+// on nothing is taken from the queue.
+type stuckStore struct{ entered, release chan struct{} }
+
+func newStuckStore() *stuckStore {
+	return &stuckStore{entered: make(chan struct{}, 1), release: make(chan struct{})}
+}
 
 func (s *stuckStore) Write(records []*requestlog.Record) (int, error) {
+	select {
+	case s.entered <- struct{}{}:
+	default:
+	}
 	<-s.release
 	return len(records), nil
 }

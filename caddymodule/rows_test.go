@@ -268,7 +268,7 @@ func TestOverloadDeny(t *testing.T) {
 	t.Parallel()
 	g := newGateway(t, func(h *Handler) { h.OnOverload = "deny" })
 	g.wantServed(request("GET", "/v1/charges", g.live))
-	full := &stuckStore{release: make(chan struct{})}
+	full := newStuckStore()
 	log, err := requestlog.Open(requestlog.Options{Store: full, QueueSize: 4})
 	if err != nil {
 		t.Fatal(err)
@@ -277,7 +277,9 @@ func TestOverloadDeny(t *testing.T) {
 	gate := *g.handler.app.run.gated.Load()
 	gate.log = log
 	g.handler.app.run.gated.Store(&gate)
-	for deadline := time.Now().Add(10 * time.Second); log.Ready() && time.Now().Before(deadline); {
+	log.Append(log.NewRecord())
+	<-full.entered // the writer is stuck, and takes no more
+	for log.Ready() {
 		log.Append(log.NewRecord())
 	}
 	g.wantDenied(request("GET", "/v1/charges", g.live), 503, "gateway_unavailable")

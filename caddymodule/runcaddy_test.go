@@ -62,6 +62,10 @@ func (c *caddyProcess) config(global, app, site string) []byte {
 		adminAddress(), global, app, c.site, site))
 }
 
+// anew gives the next config's site an address of its own. After a reload the old server may still take a new connection of
+// an address that both serve, and answers it by the old config.
+func (c *caddyProcess) anew() { c.site = freeAddress() }
+
 // load runs a config, as `caddy run` and `caddy reload` do.
 func (c *caddyProcess) load(config []byte) error {
 	return caddy.Load(config, true)

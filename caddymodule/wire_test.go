@@ -415,6 +415,7 @@ func TestUnreachableBackend(t *testing.T) {
 	if err != nil || rec.Decision != "upstream_unavailable" || rec.Status != 502 || rec.UpstreamAddress != dead {
 		t.Errorf("record %+v, %v", rec, err)
 	}
+	c.anew()
 	c.mustLoad(c.config("", wireCatalog, "keystile {\nopen /healthz\ndenials handle_errors\n}\nreverse_proxy "+dead+"\nhandle_errors {\nrespond \"{err.status_code} {keystile.decision}\"\n}"))
 	if status, body = c.get("http://" + c.site + "/healthz"); status != 502 || body != "502 upstream_unavailable" {
 		t.Errorf("by handle_errors: %d %q", status, body)
@@ -423,6 +424,7 @@ func TestUnreachableBackend(t *testing.T) {
 		t.Errorf("by handle_errors: %d %q", status, body)
 	}
 	// what the operator returns on purpose stays
+	c.anew()
 	c.mustLoad(c.config("", wireCatalog, "keystile {\nopen /healthz\n}\nerror \"closed for now\" 503\nhandle_errors {\nrespond \"{err.message}\"\n}"))
 	if status, body = c.get("http://" + c.site + "/healthz"); status != 503 || body != "closed for now" {
 		t.Errorf("the error directive: %d %q", status, body)

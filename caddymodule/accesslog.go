@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"errors"
 	"net"
 	"net/http"
 	"strings"
@@ -12,21 +13,24 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// accessLog writes Caddy's access log entry of a request that carries its key in a header of the operator's choice.
+// accessLog keeps keys in a header of the operator's choice out of Caddy's own logs.
 //
-// Caddy copies each request for its logs before any handler runs, and hides the values of a few headers only, among them
-// Authorization. A key in another header would stand there in clear. So Caddy is told to skip the entry of such a request
-// (and of no other), and the same entry is written here, to the same loggers, with the key hidden.
+// Caddy copies each request for its access and error logs before any handler runs, and hides the values of a few headers
+// only, among them Authorization. A key in another header would stand there in clear. So Caddy is told to skip the access
+// log's entry of such a request (and of no other), and is not told of its error; the same entries are written here, to the
+// same loggers, with the key hidden.
+//
+// Requests that never reach the handler are Caddy's alone.
 type accessLog struct {
 	server *caddyhttp.Server
 	name   string      // of the header
 	logger *zap.Logger // "http.log"
 }
 
-// newAccessLog answers nil where Caddy logs no key: without such a header, without logs, or where the operator wants
-// credentials to be logged.
+// newAccessLog answers nil where Caddy logs no key: without such a header, or where the operator wants credentials to be
+// logged.
 func newAccessLog(ctx caddy.Context, server *caddyhttp.Server, name string) *accessLog {
-	if name == "" || server == nil || server.Logs == nil || server.Logs.ShouldLogCredentials {
+	if name == "" || server == nil || server.Logs != nil && server.Logs.ShouldLogCredentials {
 		return nil
 	}
 	return &accessLog{server: server, name: name, logger: ctx.Logger(new(caddyhttp.App)).Named("log")}
@@ -35,8 +39,7 @@ func newAccessLog(ctx caddy.Context, server *caddyhttp.Server, name string) *acc
 // entry is one request's, begun before the key is taken from its headers.
 type entry struct {
 	log     *accessLog
-	request *http.Request // a copy
-	write   bool          // Caddy would have written it
+	request *http.Request // a copy for the access log; nil: Caddy would write nothing there
 }
 
 // begin answers nil for a request without the header.
@@ -44,11 +47,11 @@ func (a *accessLog) begin(w http.ResponseWriter, r *http.Request) *entry {
 	if a == nil || len(r.Header[a.name]) == 0 {
 		return nil
 	}
-	e := &entry{log: a, request: r.Clone(r.Context())}
-	e.request.Header[a.name] = []string{"REDACTED"}
-	skipped, _ := caddyhttp.GetVar(r.Context(), caddyhttp.LogSkipVar).(bool)
-	if e.write = !skipped && recorded(w); e.write {
+	e := &entry{log: a}
+	if skipped, _ := caddyhttp.GetVar(r.Context(), caddyhttp.LogSkipVar).(bool); !skipped && recorded(w) {
 		caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true)
+		e.request = r.Clone(r.Context())
+		e.request.Header[a.name] = []string{"REDACTED"}
 	}
 	return e
 }
@@ -67,9 +70,9 @@ func recorded(w http.ResponseWriter) bool {
 	}
 }
 
-// end writes the entry, in Caddy's form.
+// end writes the access log's entry, in Caddy's form.
 func (e *entry) end(x *exchange, err error) {
-	if e == nil || !e.write {
+	if e == nil || e.request == nil {
 		return
 	}
 	status := x.answered(err)
@@ -81,12 +84,12 @@ func (e *entry) end(x *exchange, err error) {
 	if key := x.verdict.key; key != nil {
 		user = key.ID
 	}
-	for _, logger := range e.log.loggers(e.request) {
+	for _, logger := range e.log.loggers("access", e.request) {
 		if c := logger.Check(level, "handled request"); c != nil {
 			c.Write(
 				zap.Object("request", caddyhttp.LoggableHTTPRequest{Request: e.request}),
 				zap.Int64("bytes_read", x.bytesIn.Load()), zap.String("user_id", user),
-				zap.Duration("duration", x.gate.now().Sub(x.start)), zap.Int64("size", x.response.bytes.Load()),
+				zap.Duration("duration", x.elapsed()), zap.Int64("size", x.response.bytes.Load()),
 				zap.Int("status", status), zap.Object("resp_headers", caddyhttp.LoggableHTTPHeader{Header: x.response.Header()}),
 				zap.Object("keystile", &x.verdict),
 			)
@@ -94,13 +97,10 @@ func (e *entry) end(x *exchange, err error) {
 	}
 }
 
-// settle keeps Caddy from logging the error of such a request together with its headers, where the site has no error
-// routes that need to see it: the answer is what Caddy would give, an empty one with the error's status.
-func (e *entry) settle(x *exchange, err error) error {
-	if e == nil || err == nil || x.response.wrote {
-		return err
-	}
-	if errors := e.log.server.Errors; errors != nil && len(errors.Routes) > 0 {
+// settle does with an error what Caddy's server would do with it, so that nothing is left for it to log: the site's error
+// routes answer, or an empty answer with the error's status is given. r no longer carries the key.
+func (e *entry) settle(x *exchange, r *http.Request, err error) error {
+	if e == nil || err == nil {
 		return err
 	}
 	status := x.answered(err)
@@ -108,16 +108,61 @@ func (e *entry) settle(x *exchange, err error) error {
 	if status >= http.StatusInternalServerError {
 		level = zapcore.ErrorLevel
 	}
-	if c := e.log.logger.Named("error").Check(level, err.Error()); c != nil {
-		c.Write(zap.Object("request", caddyhttp.LoggableHTTPRequest{Request: e.request}), zap.Int("status", status))
+	if routes := e.log.server.Errors; !x.response.wrote && routes != nil && len(routes.Routes) > 0 {
+		if again := answerByRoutes(routes, &x.response, r, err); again == nil {
+			level = zapcore.DebugLevel
+		} else {
+			e.failure(x, r, zapcore.ErrorLevel, "error handling handler error", zap.NamedError("error", again))
+		}
 	}
-	x.response.WriteHeader(status)
+	if !x.response.wrote {
+		x.response.WriteHeader(status)
+	}
+	fields, message := []zap.Field{zap.Int("status", status)}, err.Error()
+	var he caddyhttp.HandlerError
+	if errors.As(err, &he) {
+		fields = append(fields, zap.String("err_id", he.ID), zap.String("err_trace", he.Trace))
+		if he.Err != nil {
+			message = he.Err.Error()
+		}
+	}
+	e.failure(x, r, level, message, fields...)
 	return nil
 }
 
-// loggers are those that Caddy would use: by request, by host, or the default.
-func (a *accessLog) loggers(r *http.Request) (loggers []*zap.Logger) {
-	base := a.logger.Named("access")
+// failure writes an entry of the error log.
+func (e *entry) failure(x *exchange, r *http.Request, level zapcore.Level, message string, fields ...zap.Field) {
+	for _, logger := range e.log.loggers("error", r) {
+		if c := logger.Check(level, message); c != nil {
+			c.Write(append([]zap.Field{
+				zap.Object("request", caddyhttp.LoggableHTTPRequest{Request: r}), zap.Duration("duration", x.elapsed()),
+			}, fields...)...)
+		}
+	}
+}
+
+// answerByRoutes lets the site's error routes answer, on the request line that the client sent.
+func answerByRoutes(routes *caddyhttp.HTTPErrorConfig, w http.ResponseWriter, r *http.Request, err error) error {
+	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
+		r.Method, r.RemoteAddr, r.RequestURI = original.Method, original.RemoteAddr, original.RequestURI
+		u := *original.URL
+		r.URL = &u
+	}
+	chain := routes.Routes.Compile(caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+		status := http.StatusInternalServerError
+		var he caddyhttp.HandlerError
+		if errors.As(err, &he) && he.StatusCode != 0 {
+			status = he.StatusCode
+		}
+		w.WriteHeader(status)
+		return nil
+	}))
+	return chain.ServeHTTP(w, routes.WithError(r, err))
+}
+
+// loggers are those that Caddy would use for "access" or "error": by request, by host, or the default.
+func (a *accessLog) loggers(kind string, r *http.Request) (loggers []*zap.Logger) {
+	base := a.logger.Named(kind)
 	named := func(name string) {
 		if name == "" {
 			loggers = append(loggers, base)
@@ -131,6 +176,9 @@ func (a *accessLog) loggers(r *http.Request) (loggers []*zap.Logger) {
 			named(text)
 		}
 		return loggers
+	}
+	if a.server.Logs == nil {
+		return []*zap.Logger{base}
 	}
 	for _, name := range a.hostLoggers(r.Host) {
 		named(name)

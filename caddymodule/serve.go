@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"net/http"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -18,16 +19,13 @@ import (
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	x := &exchange{handler: h, gate: h.app.gate(), request: r}
 	x.response.ResponseWriter, x.response.x = w, x
+	logged := h.access.begin(w, r)
 	if x.gate == nil {
-		x.start = h.app.config().now()
-		x.verdict.requestID = requestlog.NewID(x.start)
-		x.verdict.decision.Reason = policy.ReasonGatewayUnavailable // fail closed
-		return x.deny()
+		return x.unavailable(r, logged)
 	}
 	x.start = x.gate.now()
 	x.verdict.requestID = requestlog.NewID(x.start)
 	x.beginRecord(r)
-	logged := h.access.begin(w, r)
 	overloaded := h.deny503 && !x.gate.log.Ready()
 
 	var err error
@@ -57,9 +55,28 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		err = x.deny()
 	}
 	returned = true
-	err = logged.settle(x, err)
+	err = logged.settle(x, r, err)
 	return err
 }
+
+// unavailable refuses a request for which there is neither store nor log (fail closed). It is cleaned nevertheless: the
+// site's error routes may send it on.
+func (x *exchange) unavailable(r *http.Request, logged *entry) error {
+	h := x.handler
+	x.start = h.app.config().now()
+	x.verdict.requestID = requestlog.NewID(x.start)
+	h.screen.strip(r.Header, trustedPeer(r.Context()))
+	h.screen.stripTrailers(r.Trailer)
+	settleUpgrade(r)
+	h.dropCredentials(r.Header)
+	x.verdict.decision.Reason = policy.ReasonGatewayUnavailable
+	err := logged.settle(x, r, x.deny())
+	logged.end(x, err)
+	return err
+}
+
+// elapsed is the time since the request came.
+func (x *exchange) elapsed() time.Duration { return x.handler.app.config().now().Sub(x.start) }
 
 // judge cleans the request and decides on it. Nothing here allocates for a key in the cache, unless the request is
 // unusual.
@@ -114,10 +131,7 @@ func (x *exchange) judge(r *http.Request) {
 func (x *exchange) identifyKey(header http.Header, sampled bool) {
 	h, q := x.handler, &x.question
 	token, state := presented(header, h.keyName)
-	delete(header, "Authorization")
-	if h.keyName != "" {
-		delete(header, h.keyName)
-	}
+	h.dropCredentials(header)
 	q.Credential = state
 	if state != policy.CredentialKnown {
 		return
@@ -130,6 +144,14 @@ func (x *exchange) identifyKey(header http.Header, sampled bool) {
 	}
 	x.verdict.key = key
 	x.mask = key.Mask
+}
+
+// dropCredentials removes the key from wherever it may stand.
+func (h *Handler) dropCredentials(header http.Header) {
+	delete(header, "Authorization")
+	if h.keyName != "" {
+		delete(header, h.keyName)
+	}
 }
 
 // lookup finds the key of a token, nil if there is none. Tokens that cannot be in the store are not looked up.

@@ -103,11 +103,26 @@ func BenchmarkScrubTokens(b *testing.B) {
 		"Plain":      "/v1/charges/ch3MmlLrLkdIwHu7ix0snN0B15",
 		"Underscore": "/v1/payment_intents/pi_3MmlLrLkdIwHu7ix0snN0B15",
 		"Token":      "/v1/charges/sk_live_" + body32,
+		"Encoded":    "/v1/customers/a%20b_c",
 	} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				ScrubTokens(s)
+			}
+		})
+	}
+}
+
+func BenchmarkRedactQuery(b *testing.B) {
+	for name, s := range map[string]string{
+		"Plain": "limit=10&starting_after=ch_3MmlLrLkdIwHu7ix0snN0B15&expand[]=data.customer",
+		"Bare":  "wsdl&limit=10",
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				RedactQuery(s)
 			}
 		})
 	}

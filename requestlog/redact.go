@@ -9,13 +9,16 @@ const (
 	maxQueryBytes = 1024
 	maxQueryKeys  = 64
 	maxQueryKey   = 128
+	maxBareKey    = 24 // without "=": names are short, tokens are not
+	maxNameDigits = 2
 )
 
 // redactedValue stands where a query value was.
 const redactedValue = "***"
 
 // RedactQuery keeps the keys of a raw query string and nothing of the values: "limit=&starting_after=". Anything that looks
-// like a token is masked, also in a key. What passes 64 keys or 1 KiB is cut and ends with "…".
+// like a token is masked, also in a key. A text without a value that could be a token of another spelling is taken for a
+// value ("?mytok-81fe02c" is "***"). What passes 64 keys or 1 KiB is cut and ends with "…".
 func RedactQuery(rawQuery string) string { return redactQuery(rawQuery, "") }
 
 // RedactTarget keeps the path and the query keys of a raw request target: "/v1/charges?limit=***". The user information of
@@ -67,8 +70,11 @@ func redactQuery(raw, value string) string {
 		if pair == "" {
 			continue
 		}
-		key, _, hasValue := strings.Cut(pair, "=")
-		key = ScrubTokens(cutText(key, maxQueryKey))
+		key, text, hasValue := strings.Cut(pair, "=")
+		bare := !hasValue && !isName(key, maxBareKey) || hasValue && strings.Trim(text, "=") == "" && !isName(key, len(key))
+		if key = ScrubTokens(cutText(key, maxQueryKey)); bare && !isMask(key) {
+			key = redactedValue
+		}
 		if keys++; keys > maxQueryKeys || b.Len()+len(key)+len(value)+2 > maxQueryBytes {
 			b.WriteString("…")
 			break
@@ -83,4 +89,35 @@ func redactQuery(raw, value string) string {
 		}
 	}
 	return b.String()
+}
+
+// isName says whether a query key without a value is a name, as in "?wsdl" or "?expand[]", rather than a value without a
+// name: at most so many bytes of letters, with few digits and what joins words in between. Brackets may be percent-encoded,
+// as most clients send them; nothing else needs to be.
+func isName(key string, most int) bool {
+	if len(key) > most {
+		return false
+	}
+	digits := 0
+	for i := 0; i < len(key); i++ {
+		switch c := key[i]; {
+		case c|0x20 >= 'a' && c|0x20 <= 'z':
+		case c >= '0' && c <= '9':
+			if digits++; digits > maxNameDigits {
+				return false
+			}
+		case c == '_' || c == '-' || c == '.' || c == '[' || c == ']':
+		case c == '%' && i+2 < len(key) && key[i+1] == '5' && (key[i+2]|0x20 == 'b' || key[i+2]|0x20 == 'd'):
+			i += 2
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// isMask says whether s is the mask of a token and nothing else.
+func isMask(s string) bool {
+	prefix, end, found := strings.Cut(s, maskStars)
+	return found && len(end) <= maskedEnd && prefix != "" && tokenPrefixBefore(prefix) == len(prefix)
 }

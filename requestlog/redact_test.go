@@ -29,6 +29,65 @@ func TestRedactQuery(t *testing.T) {
 	}
 }
 
+// TestRedactBareQueryKeys: a token of an imported key has any spelling, and without a "=" it stands where a name would.
+func TestRedactBareQueryKeys(t *testing.T) {
+	t.Parallel()
+	tests := []struct{ in, want string }{
+		{"mytok-81fe02c77ab1", "***"},
+		{"mytok-81fe02c77ab1&limit=3", "***&limit="},
+		{"legacy!key", "***"},
+		{"user:password", "***"},
+		{"correct-horse-battery-staple", "***"},
+		{"7Gh2kPq9xW", "***"},
+		{"%6dytok", "***"},
+		{"bXl0b2tlbi04MWZlMDI=", "***="},
+		{"bXl0b2tlbi04MWZlMDI==", "***="},
+		{"a+b/c=", "***="},
+		{strings.Repeat("k", 25), "***"},
+		{"sk_live_" + body32, "sk_live_****YZ12"},
+		{"x-sk_live_" + body32, "***"},
+		{"sk%5flive%5f" + body32, "sk_live_****YZ12"},
+		// Names stay.
+		{"wsdl", "wsdl"},
+		{"list-type&no_cache&v2", "list-type&no_cache&v2"},
+		{"expand[]&expand%5B%5D&a.b", "expand[]&expand%5B%5D&a.b"},
+		{"expand%5B0%5D=", "expand%5B0%5D="},
+		{"customer_details[address][line2]=", "customer_details[address][line2]="},
+		{"customer_details[address][postal_code]=1", "customer_details[address][postal_code]="},
+		{"limit=", "limit="},
+		{"=", "="},
+	}
+	for _, tt := range tests {
+		if got := RedactQuery(tt.in); got != tt.want {
+			t.Errorf("RedactQuery(%q): got %q, want %q", tt.in, got, tt.want)
+		}
+	}
+	if got, want := RedactTarget("/v1/charges?mytok-81fe02c77ab1"), "/v1/charges?***"; got != want {
+		t.Errorf("RedactTarget: got %q, want %q", got, want)
+	}
+}
+
+func FuzzRedactQuery(f *testing.F) {
+	f.Add("a=1&", "&b", 0, 0, uint64(0), false)
+	f.Add("", "", 2, 2, ^uint64(0), true)
+	f.Add("a%", "=", 8, 1, uint64(3), true)
+	f.Add("a%4", "==", 8, 3, uint64(5), false)
+	f.Fuzz(func(t *testing.T, before, after string, prefix, depth int, which uint64, upper bool) {
+		p := tokenPrefixes[uint(prefix)%uint(len(tokenPrefixes))]
+		in := before + encode(p+body32, int(uint(depth)%10), which, upper) + after
+		for _, got := range []string{RedactQuery(in), RedactTarget("/v1/charges?" + in), RedactTarget("/v1/" + in)} {
+			for left, next := "", got; left != next; {
+				if left, next = next, decodeOnce(next); strings.Contains(left, body32) {
+					t.Fatalf("token of prefix %s is left in %q of %q", p, got, in)
+				}
+			}
+		}
+		if got := RedactQuery(in); len(got) > maxQueryBytes+len("…") {
+			t.Fatalf("RedactQuery of %d bytes gives %d", len(in), len(got))
+		}
+	})
+}
+
 func TestRedactTarget(t *testing.T) {
 	t.Parallel()
 	tests := []struct{ in, want string }{

@@ -1,6 +1,9 @@
 package keystore
 
 import (
+	"context"
+	"crypto/ed25519"
+	"fmt"
 	"time"
 
 	"github.com/keystile/keystile/policy"
@@ -52,4 +55,33 @@ func IDTime(id string) time.Time {
 	var m idMaker
 	m.seen(id)
 	return time.UnixMicro(int64(m.last))
+}
+
+// Thumbprint is the id of a public key.
+func Thumbprint(public ed25519.PublicKey) string { return thumbprint(public) }
+
+// AddSigningKey puts a key in front of the others, as a rotation would: opened stores go on with theirs.
+func (s *Store) AddSigningKey(ctx context.Context, seed []byte) error {
+	keys, err := s.signingKeys(ctx)
+	if err != nil {
+		return err
+	}
+	keys = append([]signingKey{{created: s.now(), private: ed25519.NewKeyFromSeed(seed)}}, keys...)
+	return s.SealSigning(ctx, encodeSigning(keys))
+}
+
+// SealSigning stores a plain form of the signing keys.
+func (s *Store) SealSigning(ctx context.Context, plain []byte) error {
+	sealed, err := s.seal.aead.Encrypt(plain, signingFor)
+	if err != nil {
+		return err
+	}
+	old, err := s.backend.Meta(ctx, metaSigning)
+	if err != nil {
+		return err
+	}
+	if swapped, err := s.backend.SwapMeta(ctx, metaSigning, old, sealed); err != nil || !swapped {
+		return fmt.Errorf("swapped %t: %w", swapped, err)
+	}
+	return nil
 }

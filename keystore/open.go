@@ -54,7 +54,11 @@ func open(ctx context.Context, o *Options) (*Store, error) {
 	if err := s.checkChain(ctx); err != nil {
 		return nil, fmt.Errorf("loading the key store: %w", err)
 	}
-	if s.seal, err = openSealer(ctx, o, found.sealed); err != nil {
+	sealed, err := s.sealedSecret(ctx, found.sealed)
+	if err != nil {
+		return nil, fmt.Errorf("loading the key store: %w", err)
+	}
+	if s.seal, err = openSealer(ctx, o, sealed); err != nil {
 		return nil, err
 	}
 	cache, err := newHot(o.CacheEntries)

@@ -26,17 +26,17 @@ func sealedFor(keyID string) []byte { return []byte("keystile token of " + keyID
 
 var checkFor = []byte("keystile keyset check")
 
-// openSealer opens the master keyset. sealedKey is the id of a key whose token is sealed, "" if none is: while there is
-// one, a lost keyset or another one is refused, because those tokens could never be revealed again.
-func openSealer(ctx context.Context, o *Options, sealedKey string) (*sealer, error) {
+// openSealer opens the master keyset. sealedSecret names what is sealed, "" if nothing is: while there is something, a lost
+// keyset or another one is refused, because it could never be opened again.
+func openSealer(ctx context.Context, o *Options, sealedSecret string) (*sealer, error) {
 	stored, err := o.Backend.Meta(ctx, metaKeyset)
 	if err != nil {
 		return nil, fmt.Errorf("opening the key store: reading what its master key is: %w", err)
 	}
 	handle, err := o.MasterKey.load()
 	if errors.Is(err, errNoMasterKey) {
-		if stored != nil && sealedKey != "" {
-			return nil, fmt.Errorf("%v is missing, but the key store holds tokens sealed under it (keyset %s): "+
+		if stored != nil && sealedSecret != "" {
+			return nil, fmt.Errorf("%v is missing, but the key store holds what is sealed under it (keyset %s): "+
 				"put it back from your backup; nothing was changed", o.MasterKey, keysetName(stored))
 		}
 		handle, err = o.MasterKey.create()
@@ -53,8 +53,8 @@ func openSealer(ctx context.Context, o *Options, sealedKey string) (*sealer, err
 		if s.opens(stored) {
 			return s, nil
 		}
-		if sealedKey != "" {
-			return nil, fmt.Errorf("%v holds another keyset (%d) than the one that the key store's tokens are sealed under (%s): "+
+		if sealedSecret != "" {
+			return nil, fmt.Errorf("%v holds another keyset (%d) than the one that the key store's secrets are sealed under (%s): "+
 				"put the right one back; nothing was changed", o.MasterKey, primaryID(handle), keysetName(stored))
 		}
 	}

@@ -24,6 +24,7 @@ type Store struct {
 	stop      chan struct{} // closed by Close
 	done      chan struct{} // closed when the background work has ended
 	rules     atomic.Pointer[rules]
+	signing   signing
 
 	// Read by everybody, stored by the writer only.
 	snap     atomic.Pointer[Snapshot]

@@ -70,7 +70,7 @@ type API struct {
 	docs       []byte            // the same as a page
 }
 
-// New checks the config and builds the handler of /v1/….
+// New checks the config and builds the handler of /v1/… and of KeySetPath.
 func New(c Config) (http.Handler, error) {
 	switch {
 	case c.Store == nil:
@@ -107,6 +107,7 @@ func New(c Config) (http.Handler, error) {
 	a.registerResources()
 	a.registerExplain()
 	a.registerRequestLogs()
+	a.registerKeySet()
 	if err := a.registerDocument(); err != nil {
 		return nil, fmt.Errorf("admin API: building the OpenAPI document: %w", err)
 	}
@@ -137,6 +138,10 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c.path = params
+	if route.public {
+		serve(c)
+		return
+	}
 
 	actor, err := a.Actor(r)
 	if err != nil {

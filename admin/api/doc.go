@@ -1,13 +1,14 @@
 // Package api is Keystile's admin API: JSON over plain net/http, with the OpenAPI 3.1 document generated from the very
 // code that serves it.
 //
-// The handler that New returns serves /v1/…; whoever mounts it strips a prefix, authenticates the caller and says who it
-// is (Config.Actor). The package knows nothing of Caddy, of sessions or of admin tokens.
+// The handler that New returns serves /v1/… and the set of public keys; whoever mounts it strips a prefix, authenticates
+// the caller and says who it is (Config.Actor). The package knows nothing of Caddy, of sessions or of admin tokens.
 //
 // Invariants:
 //
 //   - Every answer, also an error, a panic or an unknown path, is JSON of one shape with a Request-Id and
-//     Cache-Control: no-store. Only the documentation page and the event stream have another content type.
+//     Cache-Control: no-store. Only the documentation page and the event stream have another content type, and only the
+//     set of public keys may be cached and is served to whoever asks.
 //   - What the caller did not mean is refused, never ignored: unknown fields, unknown query parameters, repeated
 //     parameters, duplicate JSON keys, trailing data. A typo must not weaken a key's limits.
 //   - A secret token leaves in exactly four answers: create, rotate, reveal, duplicate. Publishable tokens are public.

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/keystile/keystile/admin/api"
 )
 
 // TestDocument: the document names exactly the calls of this issue, and its server is where the API is mounted.
@@ -20,14 +22,17 @@ func TestDocument(t *testing.T) {
 			if o.OperationID == "" || o.Summary == "" || len(o.Tags) != 1 {
 				t.Errorf("%s %s: incomplete: %q %q %v", method, path, o.OperationID, o.Summary, o.Tags)
 			}
-			if o.Responses.Value("400") == nil || o.Responses.Value("401") == nil || o.Responses.Value("500") == nil {
+			if public := path == api.KeySetPath; public != (o.Responses.Value("401") == nil) {
+				t.Errorf("%s %s: public is %t, but 401 says otherwise", method, path, public)
+			}
+			if o.Responses.Value("400") == nil || o.Responses.Value("500") == nil {
 				t.Errorf("%s %s: errors are missing", method, path)
 			}
 		}
 	}
 	want := []string{
 		"DELETE /v1/accounts/{id}/connections/{connected_id}", "DELETE /v1/accounts/{id}/sandboxes/{sandbox_id}", "DELETE /v1/keys/{id}",
-		"GET /v1/accounts", "GET /v1/accounts/{id}", "GET /v1/accounts/{id}/sandboxes", "GET /v1/docs", "GET /v1/keys", "GET /v1/keys/{id}",
+		"GET /.well-known/jwks.json", "GET /v1/accounts", "GET /v1/accounts/{id}", "GET /v1/accounts/{id}/sandboxes", "GET /v1/docs", "GET /v1/keys", "GET /v1/keys/{id}",
 		"GET /v1/openapi.json", "GET /v1/organizations", "GET /v1/organizations/{id}", "GET /v1/request_logs", "GET /v1/request_logs/tail",
 		"GET /v1/request_logs/{id}", "GET /v1/resources", "PATCH /v1/accounts/{id}", "PATCH /v1/keys/{id}", "PATCH /v1/organizations/{id}",
 		"POST /v1/accounts", "POST /v1/accounts/{id}/sandboxes", "POST /v1/explain", "POST /v1/keys", "POST /v1/keys/import",

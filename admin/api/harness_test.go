@@ -200,7 +200,7 @@ func (f *fixture) check(a *answer, r *http.Request, data []byte) {
 	if id := a.header.Get("Request-Id"); !strings.HasPrefix(id, "req_") {
 		f.t.Errorf("%s: Request-Id = %q", a.call, id)
 	}
-	if got := a.header.Get("Cache-Control"); got != "no-store" {
+	if got := a.header.Get("Cache-Control"); got != "no-store" && r.URL.Path != api.KeySetPath {
 		f.t.Errorf("%s: Cache-Control = %q, want no-store", a.call, got)
 	}
 	if got := a.header.Get("Content-Type"); a.status >= 400 && got != "application/json" {

@@ -19,6 +19,7 @@ type operation struct {
 	status       int      // of success; 0: 200
 	errors       []int    // beside those that any call can answer
 	query        []extra  // query parameters that the call reads for itself
+	public       bool     // no credential is asked for; of all calls of its path
 	etag         bool     // the answer has an ETag
 	precondition bool     // If-Match is honoured
 	media        string   // content type of success if it is not JSON of the output type
@@ -34,7 +35,7 @@ func handle[In, Out any](a *API, op operation, fn func(*call, *In) (Out, error))
 		op.status = http.StatusOK
 	}
 	b := a.newOperation(op, reflect.TypeFor[In](), reflect.TypeFor[Out]())
-	a.router.add(op.method, op.path, func(c *call) {
+	serve := func(c *call) {
 		in := new(In)
 		var data []byte
 		if op.method != http.MethodGet {
@@ -65,7 +66,8 @@ func handle[In, Out any](a *API, op operation, fn func(*call, *In) (Out, error))
 			return
 		}
 		c.write(done)
-	})
+	}
+	a.router.add(op.method, op.path, serve).public = op.public
 }
 
 // stream registers a GET whose answer is not JSON of a type: the document itself, its page, the event stream.
@@ -191,7 +193,10 @@ func headerParams(op operation) []*huma.Param {
 
 // possibleErrors lists the error statuses that an operation can answer.
 func possibleErrors(op operation) []int {
-	out := []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusInternalServerError, http.StatusServiceUnavailable}
+	out := []int{http.StatusBadRequest, http.StatusInternalServerError, http.StatusServiceUnavailable}
+	if !op.public {
+		out = append(out, http.StatusUnauthorized)
+	}
 	if strings.Contains(op.path, "{") {
 		out = append(out, http.StatusNotFound)
 	}

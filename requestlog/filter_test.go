@@ -149,3 +149,22 @@ func TestNeedleIsInEveryLineThatMatches(t *testing.T) {
 		t.Errorf("needle of a text that JSON escapes: got %q, want none", f.needle())
 	}
 }
+
+// TestTokenIsNoFilter: the refusal does not repeat what may be a key in use.
+func TestTokenIsNoFilter(t *testing.T) {
+	t.Parallel()
+	for _, name := range FilterNames() {
+		for _, value := range []string{"sk_live_" + body32, "/x/rk%5ftest%5f" + body32, "/x/PK%255flive%255f" + body32} {
+			_, err := ParseFilter(map[string][]string{name: {value}}, time.Now())
+			wrong, ok := errors.AsType[*FilterError](err)
+			if !ok || wrong.Param != name || !strings.Contains(wrong.Reason, "looks like a token") || strings.Contains(err.Error(), body32[:8]) {
+				t.Errorf("%s=%s: error %v, want a refusal that says why and does not repeat it", name, value, err)
+			}
+		}
+	}
+	for _, value := range []string{"/v1/sk_live_****YZ12", "/v1/sk_live_*", "/v1/task_live_feed"} {
+		if _, err := ParseFilter(map[string][]string{"path": {value}}, time.Now()); err != nil {
+			t.Errorf("path=%s: %v", value, err)
+		}
+	}
+}

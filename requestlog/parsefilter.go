@@ -71,7 +71,8 @@ func FilterNames() []string {
 // ParseFilter reads filters by name, as of a URL query or of command-line flags. status takes "403" or "4xx"; path a prefix
 // or a pattern with "*"; client_address an address or a CIDR range; since and until a time (RFC 3339), a date, or a
 // duration before now ("90m", "24h", "30d"). An unknown name, an empty value or a name given twice is a *FilterError: a
-// filter that is silently ignored would show more than was asked for.
+// filter that is silently ignored would show more than was asked for. So is a value that looks like a token: it could only
+// be there by mistake, and filters come in URLs.
 func ParseFilter(values map[string][]string, now time.Time) (Filter, error) {
 	var f Filter
 	for _, name := range slices.Sorted(maps.Keys(values)) {
@@ -85,6 +86,9 @@ func ParseFilter(values map[string][]string, now time.Time) (Filter, error) {
 		value := values[name][0]
 		if len(value) > maxFilterBytes {
 			return Filter{}, &FilterError{name, fmt.Sprintf("is longer than %d bytes", maxFilterBytes)}
+		}
+		if LooksLikeToken(value) {
+			return Filter{}, &FilterError{name, "looks like a token, which no record holds; search for the key's id or for its mask, and replace the key if the token was a real one"}
 		}
 		switch {
 		case special != nil:

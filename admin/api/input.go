@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/keystile/keystile/requestlog"
 )
 
 // binder fills an input struct from a call. It is made once for each operation, of the struct's tags:
@@ -71,6 +73,8 @@ func (b *binder) bind(c *call, input any, data []byte) error {
 		text, given := c.path[p.name], true
 		if p.in == "query" {
 			text, given = c.query.Get(p.name), c.query.Has(p.name)
+		} else if err := refuseToken(p.name, text); err != nil {
+			return err
 		}
 		if !given {
 			if p.required {
@@ -115,9 +119,21 @@ func (b *binder) bindQuery(c *call) error {
 		if len(query[name]) > 1 {
 			return badParam(name, "the query parameter %s is given twice", name)
 		}
+		if err := refuseToken(name, query.Get(name)); err != nil {
+			return err
+		}
 	}
 	c.query = query
 	return nil
+}
+
+// refuseToken refuses what looks like a token in a URL, and does not repeat it. It is there by mistake, and a URL stands in
+// logs and histories on its way to us: whoever made the call must hear of it, rather than that there is no such object.
+func refuseToken(name, text string) error {
+	if !requestlog.LooksLikeToken(text) {
+		return nil
+	}
+	return badParam(name, "%s looks like a token: tokens do not belong in URLs, which are logged; name a key by its id, key_…, and replace the key if the token was a real one", name)
 }
 
 func (b *binder) setParam(field reflect.Value, p boundParam, text string) error {

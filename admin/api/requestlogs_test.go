@@ -83,6 +83,40 @@ func TestRequestLogs(t *testing.T) {
 	f.ok("HEAD", "/v1/request_logs/tail", nil)
 }
 
+// TestTokensInURLsAreRefused: by a sentence that does not repeat them, whether as a filter, a cursor or an id, and however
+// they are encoded; masks may be searched for.
+func TestTokensInURLsAreRefused(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	const body = "0123456789abcdefghijABCDEFGHIJ01234567"
+	f.secret(body) // no answer may hold it
+	for _, token := range []string{"sk_live_" + body, "rk%5ftest%5f" + body, "pk%255flive%255f" + body, "SK_ORG_LIVE_" + body, "adm_" + body, "x-sk_live_" + body} {
+		for target, param := range map[string]string{
+			"/v1/keys/":                                 "id",
+			"/v1/accounts/":                             "id",
+			"/v1/request_logs/":                         "id",
+			"/v1/keys?starting_after=":                  "starting_after",
+			"/v1/keys?account=":                         "account",
+			"/v1/request_logs?key=":                     "key",
+			"/v1/request_logs?path=/v1/customers/":      "path",
+			"/v1/request_logs?starting_after=":          "starting_after",
+			"/v1/request_logs/tail?idempotency_key=":    "idempotency_key",
+			"/v1/request_logs?limit=1&request_id=":      "request_id",
+			"/v1/request_logs?status=4xx&error_code=x-": "error_code",
+		} {
+			if e := f.do("GET", target+token, nil).fails(400, "parameter_invalid", param); !strings.Contains(e.Message, "looks like a token") {
+				t.Errorf("%s: message %q", target, e.Message)
+			}
+		}
+		f.do("POST", "/v1/keys/"+token+"/rotate", map[string]any{}).fails(400, "parameter_invalid", "id")
+		f.do("DELETE", "/v1/keys/"+token, nil).fails(400, "parameter_invalid", "id")
+	}
+	for _, path := range []string{"/v1/customers/sk_live_****YZ12", "/v1/customers/sk_live_*", "/v1/task_live_feed"} {
+		f.ok("GET", "/v1/request_logs?path="+path, nil)
+	}
+	f.do("GET", "/v1/keys/adm_3Jd8sVwQ0xTnB6Lm", nil).fails(404, "resource_missing", "")
+}
+
 // TestTail follows the log over a real connection.
 func TestTail(t *testing.T) {
 	t.Parallel()

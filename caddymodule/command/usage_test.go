@@ -153,9 +153,35 @@ func TestTokensAreNeverArguments(t *testing.T) {
 	}
 }
 
+// TestTokensStayOutOfAdminCalls: nor does a token get into the URL of a call to the process by its spelling, as a filter, a
+// cursor or an id.
+func TestTokensStayOutOfAdminCalls(t *testing.T) {
+	const body = "0123456789abcdefghijABCDEFGHIJ01234567"
+	for _, token := range []string{"sk%5Flive%5F" + body, "rk%255ftest%255f" + body, "SK_LIVE_" + body, "%73k_live_" + body, "sk_live_'" + body} {
+		for _, args := range [][]string{
+			{"key", "get", token},
+			{"log", "show", token},
+			{"log", "list", "--path", "/v1/customers/" + token},
+			{"log", "list", "--key", token},
+			{"log", "list", "--idempotency-key", token},
+			{"log", "tail", "--request-id", token},
+			{"key", "list", "--starting-after", token},
+			{"key", "list", "--account", token},
+			{"explain", "--key", "key_1", "GET", "/v1/charges?key=" + token},
+		} {
+			r := execute(t, "", args...)
+			if r.code != 2 {
+				t.Errorf("%v: exit code %d, want 2", args, r.code)
+			}
+			contains(t, "standard error", r.stderr, "looks like a token")
+			lacks(t, "output", r.stdout+r.stderr, body)
+		}
+	}
+}
+
 // TestMaskIsNoToken: masks are what every list prints, and may be searched for.
 func TestMaskIsNoToken(t *testing.T) {
-	for _, s := range []string{"sk_live_****abcd", "key_3Jd8sVwQ0xTnB6Lm", "adm_3Jd8sVwQ0xTnB6Lm", "vault: billing", "task_live", "charges=write"} {
+	for _, s := range []string{"sk_live_****abcd", "key_3Jd8sVwQ0xTnB6Lm", "adm_3Jd8sVwQ0xTnB6Lm", "vault: billing", "task_live", "charges=write", "/v1/customers/sk_live_*"} {
 		if looksLikeToken(s) {
 			t.Errorf("looksLikeToken(%q) is true, want false", s)
 		}

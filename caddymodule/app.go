@@ -137,6 +137,9 @@ func (a *App) Start() error {
 	if err != nil {
 		return err
 	}
+	if err := a.prepareSigning(g); err != nil {
+		return err
+	}
 	a.run.opening.Lock()
 	a.run.started = true
 	a.run.opening.Unlock()

@@ -58,6 +58,16 @@ type Handler struct {
 	// The origins whose scripts may call the API from a browser: `*`, or a list of scheme and host. Default: `*`.
 	CORSOrigins []string `json:"cors_origins,omitempty"`
 
+	// Whether allowed requests of a checked key carry a signed assertion to the backend, in the header `Keystile-Assertion`
+	// (under the configured prefix): a JSON Web Token, signed with EdDSA over Ed25519, that is valid for 60 seconds. Its
+	// public keys are a JSON Web Key Set at `/.well-known/jwks.json` of the admin API; on Caddy's admin endpoint that is
+	// `/keystile/.well-known/jwks.json`. Its claims: `iss` is `keystile`, `sub` the id of the key, `aud` the host of the
+	// request in lower case without its port, `iat`, `exp`, `jti` the request id; `kind`, `mode`, `account`, and, each only
+	// where the identity header of that name is sent, `owner`, `connected` (true), `sandbox`, `resource`, `access`,
+	// `version`; `method`, and `path`, decoded and without query, both as they were decided on. If no assertion can be made,
+	// the request is refused with 503. Default: false.
+	Sign bool `json:"sign,omitempty"`
+
 	// What becomes of requests while the request log has no room for their records: `drop` lets them pass and counts the
 	// records that are lost, `deny` refuses them with 503. Default: `drop`.
 	OnOverload string `json:"on_overload,omitempty"`
@@ -78,7 +88,8 @@ type Handler struct {
 	rules   *policy.Rules
 	keyName string // canonical KeyHeader, "" for none
 	access  *accessLog
-	deny503 bool // on_overload deny
+	asserts *asserter // nil: the site does not sign
+	deny503 bool      // on_overload deny
 }
 
 // CaddyModule returns the Caddy module information.
@@ -119,6 +130,7 @@ func (h *Handler) compile(s *settings) (err error) {
 	h.names = newIdentityNames(s.headers.prefix)
 	h.keyName = textproto.CanonicalMIMEHeaderKey(h.KeyHeader)
 	h.deny503 = h.OnOverload == "deny"
+	h.asserts = newAsserter(h.Sign, s.headers.prefix)
 	var addresses []string
 	if h.server != nil {
 		addresses = h.server.ClientIPHeaders

@@ -37,6 +37,7 @@ func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //		}
 //		key_header   <name>
 //		cors_origins *|<origin...>
+//		sign         on|off
 //		on_overload  drop|deny
 //		denials      json|handle_errors
 //		doc_url      <address with {code}>
@@ -73,6 +74,8 @@ func (h *Handler) unmarshalWord(d *caddyfile.Dispenser, word string, helper help
 	switch word {
 	case "mode":
 		return oneWord(d, &h.Mode, "live", "sandbox", "any")
+	case "sign":
+		return parseOnOff(d, &h.Sign)
 	case "on_overload":
 		return oneWord(d, &h.OnOverload, "drop", "deny")
 	case "denials":

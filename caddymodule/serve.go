@@ -197,6 +197,9 @@ func (x *exchange) publish(r *http.Request) {
 // forward hands an allowed request on.
 func (x *exchange) forward(r *http.Request, next caddyhttp.Handler) error {
 	x.identify(r.Header)
+	if !x.assert(r) {
+		return x.deny()
+	}
 	r = x.streamContext(r)
 	x.request = r
 	if r.Body != nil && r.Body != http.NoBody {

@@ -41,6 +41,7 @@ func open(ctx context.Context, o *Options) (*Store, error) {
 		directory: newDirectory(),
 		stop:      make(chan struct{}),
 		done:      make(chan struct{}),
+		due:       make(chan struct{}, 1),
 		ids:       idMaker{rand: o.Rand},
 		tokens:    tokenMaker{rand: o.Rand},
 		intern:    newInterner(),

@@ -30,6 +30,7 @@ type Store struct {
 	hot      atomic.Pointer[hot] // nil after Close: requests still under way then read the snapshot
 	imported atomic.Bool
 	touched  atomic.Pointer[touchedKey] // keys used since the last save, see usage.go
+	latest   atomic.Int64               // the latest time that a key was judged at, in milliseconds; see expiry.go
 
 	// mu is held by one writer from its first check until its change is visible. It guards what follows.
 	mu      sync.Mutex
@@ -39,6 +40,9 @@ type Store struct {
 	intern  *interner
 	pending *change // its commit failed, and whether it is durable could not be told yet
 	closed  bool
+
+	due       chan struct{} // capacity 1: the scheduler is to look what is due
+	scheduler *scheduler    // nil: not started; guarded by mu
 
 	saving sync.Mutex // one save of the usage at a time
 }
@@ -95,9 +99,13 @@ func (s *Store) Close() error {
 	if s.pending != nil {
 		s.dropLocked() // the backend knows what became of it, and the next start asks there
 	}
+	scheduler := s.scheduler
 	s.mu.Unlock()
 	close(s.stop)
 	<-s.done
+	if scheduler != nil {
+		<-scheduler.done
+	}
 
 	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
 	defer cancel()

@@ -22,6 +22,7 @@ type Usage struct {
 type usageCell struct {
 	last   atomic.Pointer[Usage]
 	queued atomic.Bool // waits in Store.touched to be saved
+	end    endMark     // see expiry.go
 }
 
 // touchedKey is one key in the stack of those that were used since the last save.

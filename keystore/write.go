@@ -123,6 +123,9 @@ func (s *Store) publishLocked(c *change) {
 		keys: s.snap.Load().keys + c.newKeys,
 	})
 	s.pending = nil
+	if c.due {
+		s.wakeScheduler()
+	}
 }
 
 // build turns what was staged into a commit: events get their places in the chain.

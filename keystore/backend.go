@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"time"
 )
 
 // Backend is where the store's rows and events are durable. It moves bytes and knows nothing of their meaning; the
@@ -44,6 +45,13 @@ type Backend interface {
 	// SwapMeta sets a small value if it is still old (nil: absent), durably, and says whether it did.
 	SwapMeta(ctx context.Context, name string, old, value []byte) (bool, error)
 
+	// Keep stores values that have an end, and removes others, in one durable step. It is no commit and has no event.
+	Keep(ctx context.Context, put []KeptRow, remove []string) error
+	// Kept is one kept value, nil if there is none. Its Data is the caller's.
+	Kept(ctx context.Context, id string) (*KeptRow, error)
+	// LoadKept calls row for every kept value. The row's Data is valid only during the call.
+	LoadKept(ctx context.Context, row func(KeptRow) error) error
+
 	// Close releases everything. The backend cannot be used after it.
 	Close() error
 }
@@ -65,6 +73,7 @@ const (
 	TableAccount      Table = 2
 	TableSandbox      Table = 3
 	TableKey          Table = 4
+	TableAdminToken   Table = 5
 )
 
 // Row is one stored object.
@@ -95,7 +104,14 @@ type Commit struct {
 	Events   []EventRow
 }
 
-// UsageRow is the last use of one key.
+// KeptRow is a value that is kept until it expires and then destroyed: a saved answer of the admin API. Data is sealed.
+type KeptRow struct {
+	ID      string
+	Expires time.Time // UTC, whole milliseconds
+	Data    []byte
+}
+
+// UsageRow is the last use of one key or admin token.
 type UsageRow struct {
 	KeyID string
 	Usage Usage
@@ -112,6 +128,8 @@ func (t Table) String() string {
 		return "sandbox"
 	case TableKey:
 		return "key"
+	case TableAdminToken:
+		return "admin token"
 	}
 	return "row of an unknown table"
 }

@@ -17,6 +17,7 @@ const (
 	prefixSandbox      = "sbx_"
 	prefixKey          = "key_"
 	prefixEvent        = "evt_"
+	prefixAdminToken   = "adm_"
 )
 
 // An id is its prefix, the microsecond of its making, and random characters. Ids of one store never repeat and sort by
@@ -80,7 +81,7 @@ func (m *idMaker) seen(id string) {
 
 // cutIDPrefix takes an id apart: "key_" and what follows.
 func cutIDPrefix(id string) (prefix, body string, ok bool) {
-	for _, p := range [...]string{prefixKey, prefixAccount, prefixOrganization, prefixSandbox, prefixEvent} {
+	for _, p := range [...]string{prefixKey, prefixAccount, prefixOrganization, prefixSandbox, prefixEvent, prefixAdminToken} {
 		if body, ok = strings.CutPrefix(id, p); ok {
 			return p, body, body != ""
 		}

@@ -58,6 +58,9 @@ func open(ctx context.Context, o *Options) (*Store, error) {
 	if s.seal, err = openSealer(ctx, o, found.sealed); err != nil {
 		return nil, err
 	}
+	if err := s.loadAnswers(ctx); err != nil {
+		return nil, fmt.Errorf("loading the key store: %w", err)
+	}
 	cache, err := newHot(o.CacheEntries)
 	if err != nil {
 		return nil, err
@@ -131,6 +134,12 @@ func (s *Store) loadRow(txn *memdb.Txn, r Row, found *loaded) error {
 			s.imported.Store(true)
 		}
 		return txn.Insert(tableKeys, k)
+	case TableAdminToken:
+		t, err := decodeAdminToken(r.ID, r.Data)
+		if err != nil {
+			return err
+		}
+		return txn.Insert(tableAdminTokens, t)
 	}
 	return errors.New("written by a newer version of the program")
 }
@@ -162,6 +171,7 @@ func (s *Store) work() {
 		case <-s.stop:
 			return
 		case <-save.C:
+			s.dropAnswers()
 			ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
 			if err := s.saveUsage(ctx); err != nil {
 				s.logger.Warn("saving when keys were last used", zap.Error(err))

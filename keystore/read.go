@@ -169,6 +169,8 @@ func idOf(row any) string {
 		return r.ID
 	case *Organization:
 		return r.ID
+	case *AdminToken:
+		return r.ID
 	}
 	return ""
 }

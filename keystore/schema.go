@@ -23,6 +23,7 @@ const (
 	tableAccounts      = "accounts"
 	tableSandboxes     = "sandboxes"
 	tableKeys          = "keys"
+	tableAdminTokens   = "admin_tokens"
 
 	indexID           = "id"
 	indexDigest       = "digest"
@@ -61,6 +62,15 @@ func schema() *memdb.DBSchema {
 			unique(indexAccount, indexer[*Sandbox]{
 				write: func(b *Sandbox) []byte { return groupKey(b.Account, 0, b.ID) },
 				read:  readGroup,
+			})),
+		tableAdminTokens: table(tableAdminTokens,
+			unique(indexID, indexer[*AdminToken]{
+				write: func(t *AdminToken) []byte { return idKey(t.ID) },
+				read:  readID,
+			}),
+			unique(indexDigest, indexer[*AdminToken]{
+				write: func(t *AdminToken) []byte { return append([]byte(nil), t.Digest[:]...) },
+				read:  readDigest,
 			})),
 		tableKeys: table(tableKeys,
 			unique(indexID, indexer[*Key]{

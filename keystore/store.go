@@ -21,6 +21,7 @@ type Store struct {
 	db        *memdb.MemDB
 	directory *directory
 	seal      *sealer
+	answers   *answers      // saved answers of the admin API; it has a lock of its own
 	stop      chan struct{} // closed by Close
 	done      chan struct{} // closed when the background work has ended
 	rules     atomic.Pointer[rules]

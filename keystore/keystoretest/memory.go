@@ -25,6 +25,7 @@ type content struct {
 	events []keystore.EventRow
 	usage  map[string]keystore.Usage
 	meta   map[string][]byte
+	kept   map[string]keystore.KeptRow
 }
 
 type rowKey struct {
@@ -40,6 +41,7 @@ func NewMemory() *Memory {
 		rows:  make(map[rowKey][]byte),
 		usage: make(map[string]keystore.Usage),
 		meta:  make(map[string][]byte),
+		kept:  make(map[string]keystore.KeptRow),
 	}}
 }
 

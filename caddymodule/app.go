@@ -199,6 +199,9 @@ func (a *App) open() (*gate, error) {
 		return nil, fmt.Errorf("request_log: %w", err)
 	}
 	a.run.log.usage.store.CompareAndSwap(nil, store)
+	if err := store.StartScheduler(a.run.settings.node); err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
 	g := &gate{settings: a.run.settings, store: store, log: log}
 	a.run.gated.Store(g)
 	return g, nil

@@ -28,7 +28,7 @@ type usageObserver struct {
 // observe is called for each stored record, always from the same goroutine. It keeps nothing of the record.
 func (u *usageObserver) observe(r *requestlog.Record) {
 	store := u.store.Load()
-	if r.Key == "" || store == nil || !countsAsUse(r.Decision) {
+	if r.Key == "" || store == nil || !policy.CountsAsUse(r.Decision) {
 		return
 	}
 	if last, ok := u.recent[r.Key]; ok && r.Time.Sub(last).Abs() < usageInterval {
@@ -43,15 +43,4 @@ func (u *usageObserver) observe(r *requestlog.Record) {
 	}
 	u.recent[r.Key] = r.Time
 	store.Touch(key, r.Time, r.Client)
-}
-
-// countsAsUse says whether a request with this decision was a use of its key by whom it belongs to. A refused permission
-// is one: the client is alive and holds the key. A key that has ended is not in use, and neither is one that somebody
-// tries from an address outside its ranges.
-func countsAsUse(decision string) bool {
-	switch decision {
-	case policy.ReasonAPIKeyExpired.String(), policy.ReasonIPNotAllowed.String():
-		return false
-	}
-	return true
 }

@@ -103,6 +103,8 @@ func New(c Config) (http.Handler, error) {
 	a.registerSandboxes()
 	a.registerKeys()
 	a.registerKeyLife()
+	a.registerSchedule()
+	a.registerKeyUsage()
 	a.registerImport()
 	a.registerResources()
 	a.registerExplain()

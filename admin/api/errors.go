@@ -34,6 +34,7 @@ type Error struct {
 	DocURL    string    `json:"doc_url,omitempty" doc:"A page about this code"`
 
 	Errors []RowError `json:"errors,omitempty" nullable:"false" doc:"Imports: what is wrong with each row, as far as it was looked at; the fields above repeat the first"`
+	Users  []KeyUser  `json:"users,omitempty" nullable:"false" doc:"key_in_use: who has used the key within the last hour, the latest first"`
 }
 
 // RowError is what is wrong with one row of an import.
@@ -86,6 +87,8 @@ var statusOf = map[keystore.Code]int{
 	keystore.CodeNotRevealable:   http.StatusConflict,
 	keystore.CodeNotDeletable:    http.StatusConflict,
 	keystore.CodeConflict:        http.StatusConflict,
+	keystore.CodeKeyInUse:        http.StatusConflict,
+	keystore.CodeNotRotating:     http.StatusConflict,
 	keystore.CodeRevision:        http.StatusPreconditionFailed,
 	keystore.CodeUnavailable:     http.StatusServiceUnavailable,
 }
@@ -120,6 +123,9 @@ func scrubbed(e *Error) *Error {
 	for i, row := range e.Errors {
 		e.Errors[i].Message, e.Errors[i].Param = requestlog.ScrubTokens(row.Message), requestlog.ScrubTokens(row.Param)
 	}
+	for i, user := range e.Users {
+		e.Users[i].UserAgent = requestlog.ScrubTokens(user.UserAgent)
+	}
 	return e
 }
 
@@ -130,6 +136,7 @@ func asError(err error) (*Error, error) {
 	if errors.As(err, &own) {
 		e := *own
 		e.Errors = slices.Clone(own.Errors) // the caller of asError changes them
+		e.Users = slices.Clone(own.Users)
 		return &e, nil
 	}
 	var rows *keystore.ImportError

@@ -64,11 +64,12 @@ func (a *API) explain(c *call, in *explainInput) (Explanation, error) {
 	}
 	q.Credential = credential
 	var principal *policy.Principal
+	now := c.now
 	mask := policy.TokenFrom(b.Token.Value).Mask()
 	if key != nil {
-		principal, mask = &key.Principal, key.Mask
+		principal, mask, now = &key.Principal, key.Mask, a.Store.JudgedAt(key, now)
 	}
-	d := rules.Decide(principal, q, a.Store.Directory(), c.now)
+	d := rules.Decide(principal, q, a.Store.Directory(), now)
 	out := Explanation{
 		Allowed: d.Allowed(), Decision: d.Reason.Code(), RequiredPermission: some(policy.Required(&d)), Account: some(d.Account),
 		Explanation: explanation(&d, q, key, mask),

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/keystile/keystile/admin/api"
+	"github.com/keystile/keystile/admin/auth"
 	"github.com/keystile/keystile/keystore"
 	"github.com/keystile/keystile/policy"
 )
@@ -73,6 +74,15 @@ func (a *adminAPI) serve(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
+// adminCaller is root, as whoever reaches the endpoint.
+func adminCaller(r *http.Request) (*auth.Caller, error) {
+	actor, err := adminActor(r)
+	if err != nil {
+		return nil, err
+	}
+	return auth.Root(actor), nil
+}
+
 // newAdmin builds the admin API of this app.
 func (a *App) newAdmin() (http.Handler, error) {
 	g, err := a.open()
@@ -84,7 +94,7 @@ func (a *App) newAdmin() (http.Handler, error) {
 		Log:         g.log,
 		Catalog:     func() *policy.Catalog { return g.catalog },
 		Rules:       a.rulesFor,
-		Actor:       adminActor,
+		Caller:      adminCaller,
 		Idempotency: a.run.store.idempotency,
 		Node:        g.node,
 		BasePath:    adminPrefix,

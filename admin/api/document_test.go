@@ -26,7 +26,9 @@ func TestDocument(t *testing.T) {
 		}
 	}
 	want := []string{
-		"DELETE /v1/accounts/{id}/connections/{connected_id}", "DELETE /v1/accounts/{id}/sandboxes/{sandbox_id}", "DELETE /v1/keys/{id}",
+		"DELETE /v1/accounts/{id}/connections/{connected_id}", "DELETE /v1/accounts/{id}/sandboxes/{sandbox_id}",
+		"DELETE /v1/admin_tokens/{id}", "GET /v1/admin_tokens", "GET /v1/admin_tokens/{id}", "POST /v1/admin_tokens",
+		"DELETE /v1/keys/{id}",
 		"GET /v1/accounts", "GET /v1/accounts/{id}", "GET /v1/accounts/{id}/sandboxes", "GET /v1/docs", "GET /v1/keys", "GET /v1/keys/{id}",
 		"GET /v1/openapi.json", "GET /v1/organizations", "GET /v1/organizations/{id}", "GET /v1/request_logs", "GET /v1/request_logs/tail",
 		"GET /v1/request_logs/{id}", "GET /v1/resources", "PATCH /v1/accounts/{id}", "PATCH /v1/keys/{id}", "PATCH /v1/organizations/{id}",

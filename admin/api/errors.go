@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 
+	"github.com/keystile/keystile/admin/auth"
 	"github.com/keystile/keystile/keystore"
 	"github.com/keystile/keystile/requestlog"
 )
@@ -21,7 +22,7 @@ const (
 )
 
 // Error is every error that the admin API answers, as it stands under "error" in the body. It is also a Go error, so that
-// Config.Actor can return one and have it answered as it is.
+// Config.Caller can return one and have it answered as it is.
 type Error struct {
 	// Status is the HTTP status, 400 to 599. It is not part of the body.
 	Status int `json:"-"`
@@ -156,6 +157,10 @@ func asError(err error) (*Error, error) {
 			}
 			return e, nil
 		}
+	}
+	var refused *auth.Refusal
+	if errors.As(err, &refused) {
+		return newError(refused.Status, refused.Code, refused.Param, "%s", refused.Message), nil
 	}
 	var filter *requestlog.FilterError
 	if errors.As(err, &filter) {

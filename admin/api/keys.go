@@ -74,6 +74,9 @@ func (c *call) viewKey(k *keystore.Key) Key {
 		seconds := int64(left / time.Second)
 		out.ExpiresIn = &seconds
 	}
+	if !c.caller.SeesTokens() {
+		out.Token = ""
+	}
 	if out.Metadata == nil {
 		out.Metadata = map[string]string{}
 	}
@@ -152,9 +155,15 @@ func (a *API) listKeys(c *call, in *listKeysInput) (List[Key], error) {
 	if filter.Kind, err = optionalKind(in.Kind); err != nil {
 		return List[Key]{}, err
 	}
+	if c.caller.Limited() {
+		filter.Within = c.coversKey
+		if filter.Account == "" && filter.Organization == "" {
+			filter.Account = c.caller.Account // less to pass over
+		}
+	}
 	snapshot := a.Store.Snapshot()
-	_, known := snapshot.Key(in.StartingAfter)
-	if err := checkCursor(in.StartingAfter, known); err != nil {
+	last, known := snapshot.Key(in.StartingAfter)
+	if err := checkCursor(in.StartingAfter, known && c.coversKey(last)); err != nil {
 		return List[Key]{}, err
 	}
 	rows, more, err := snapshot.Keys(filter, page(in.Limit, in.StartingAfter), c.now)

@@ -39,6 +39,7 @@ func (v *Snapshot) dueWork(now time.Time, all bool) *dueWork {
 		case k.Schedule != nil && !k.Schedule.At.After(now):
 			w.rotate = append(w.rotate, k.ID)
 		case k.pastEnd(now):
+			k.usage.end.set(k.ExpiresAt) // seen is seen, also if the clock is set back before it is written down
 			w.expired = append(w.expired, k.ID)
 		case k.overlapTooLong(now) || k.Schedule.tooFar(now):
 			w.unwind = append(w.unwind, k.ID)

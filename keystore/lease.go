@@ -14,15 +14,18 @@ import (
 // is unsafe without it: what the scheduler does is checked again in its transaction. So a clock that is wrong can make two
 // nodes believe that they have it, and no key is rotated twice.
 
+// The names of leases, as the backend keeps them.
 const (
-	leaseName = "scheduler_lease"
-	// leaseTime is how long a lease holds. A node that dies with it keeps the others waiting that long.
-	leaseTime = 30 * time.Second
+	schedulerLease = "scheduler_lease"
+	webhookLease   = "webhook_lease"
 )
+
+// leaseTime is how long a lease holds. A node that dies with it keeps the others waiting that long.
+const leaseTime = 30 * time.Second
 
 var errLeaseHeld = errors.New("another node runs what is due")
 
-type lease struct{ holder string }
+type lease struct{ name, holder string }
 
 // leaseValue is the lease as the backend keeps it.
 type leaseValue struct {
@@ -41,9 +44,9 @@ func newLeaseHolder(node string) (string, error) {
 
 // take takes the lease, or makes ours last longer. It answers errLeaseHeld if somebody else has it.
 func (l *lease) take(ctx context.Context, b Backend, now time.Time) error {
-	old, err := b.Meta(ctx, leaseName)
+	old, err := b.Meta(ctx, l.name)
 	if err != nil {
-		return fmt.Errorf("reading the scheduler's lease: %w", err)
+		return fmt.Errorf("reading the %s: %w", l.name, err)
 	}
 	var is leaseValue
 	if len(old) > 0 && json.Unmarshal(old, &is) != nil {
@@ -61,9 +64,9 @@ func (l *lease) take(ctx context.Context, b Backend, now time.Time) error {
 
 // release gives the lease back if it is ours, so that nobody has to wait for its end.
 func (l *lease) release(ctx context.Context, b Backend) error {
-	old, err := b.Meta(ctx, leaseName)
+	old, err := b.Meta(ctx, l.name)
 	if err != nil {
-		return fmt.Errorf("reading the scheduler's lease: %w", err)
+		return fmt.Errorf("reading the %s: %w", l.name, err)
 	}
 	var is leaseValue
 	if json.Unmarshal(old, &is) != nil || is.Holder != l.holder {
@@ -79,12 +82,12 @@ func (l *lease) release(ctx context.Context, b Backend) error {
 func (l *lease) swap(ctx context.Context, b Backend, old []byte, value leaseValue) error {
 	body, err := json.Marshal(value)
 	if err != nil {
-		return fmt.Errorf("encoding the scheduler's lease: %w", err)
+		return fmt.Errorf("encoding the %s: %w", l.name, err)
 	}
-	swapped, err := b.SwapMeta(ctx, leaseName, old, body)
+	swapped, err := b.SwapMeta(ctx, l.name, old, body)
 	switch {
 	case err != nil:
-		return fmt.Errorf("writing the scheduler's lease: %w", err)
+		return fmt.Errorf("writing the %s: %w", l.name, err)
 	case !swapped:
 		return errLeaseHeld
 	}

@@ -53,7 +53,7 @@ func newScheduler(node string) (*scheduler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("starting the scheduler: %w", err)
 	}
-	return &scheduler{lease: lease{holder: holder}, done: make(chan struct{}), full: true}, nil
+	return &scheduler{lease: lease{name: schedulerLease, holder: holder}, done: make(chan struct{}), full: true}, nil
 }
 
 // wakeScheduler makes the scheduler look again. It never waits.
@@ -120,9 +120,10 @@ func (s *Store) runDue(ctx context.Context, w *scheduler) error {
 		s.latest.Store(at)
 	}
 	s.sawTime(now)
-	held := false
-	for {
-		work := s.snap.Load().dueWork(now, w.full)
+	held, progress := false, true
+	for progress {
+		snap := s.snap.Load()
+		work := snap.dueWork(s.now(), w.full)
 		if work.empty() {
 			break
 		}
@@ -130,6 +131,8 @@ func (s *Store) runDue(ctx context.Context, w *scheduler) error {
 		if err := s.runWork(ctx, w, work); err != nil {
 			return errors.Join(err, w.lease.release(ctx, s.backend))
 		}
+		// A clock that goes to and fro can make work of what is none a moment later; that must not become a busy loop.
+		progress = s.snap.Load().Revision() != snap.Revision()
 	}
 	w.full = false
 	if held {

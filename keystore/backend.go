@@ -24,6 +24,12 @@ type Backend interface {
 	// other error leaves open whether it happened: the store then asks Head.
 	Commit(ctx context.Context, c *Commit) error
 
+	// Stage durably stores rows that nobody sees until a commit names the stage: Load does not show them. It may be called
+	// several times for one stage, with rows of rising ids.
+	Stage(ctx context.Context, stage Stage, rows []Row) error
+	// Unstage removes the rows of a stage that no commit has named, "" those of all. An unknown stage is no error.
+	Unstage(ctx context.Context, id string) error
+
 	// Head is the newest durable head, read from where Commit wrote it and not from memory.
 	Head(ctx context.Context) (Head, error)
 
@@ -102,6 +108,7 @@ type Commit struct {
 	Next     Head // what it is afterwards
 	Rows     []Row
 	Events   []EventRow
+	Stage    string // the stage whose rows become visible, "" none; an unknown one is an error
 }
 
 // KeptRow is a value that is kept until it expires and then destroyed: a saved answer of the admin API. Data is sealed.

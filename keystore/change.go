@@ -22,7 +22,9 @@ type change struct {
 	newKeys  int
 	due      bool // a key is due at another time than before, see scheduler.go
 	imported bool
-	commit   *Commit // once it is built
+	stage    string   // rows that the backend has already, see Stage
+	arrival  *arrival // what they are
+	commit   *Commit  // once it is built
 }
 
 // newID is a fresh id.
@@ -80,6 +82,9 @@ func (c *change) putKey(k *Key) error {
 func (c *change) putNewKey(k *Key) error {
 	if _, taken := first[*Key](c.txn, tableKeys, indexDigest, &k.Digest); taken {
 		return conflict("token", "another key has this token already")
+	}
+	if err := c.store.arrival.meet(&k.Digest); err != nil {
+		return err
 	}
 	k.usage = new(usageCell)
 	c.newKeys++

@@ -17,6 +17,7 @@ const (
 	prefixSandbox      = "sbx_"
 	prefixKey          = "key_"
 	prefixEvent        = "evt_"
+	prefixImport       = "imp_"
 	prefixAdminToken   = "adm_"
 )
 
@@ -81,7 +82,7 @@ func (m *idMaker) seen(id string) {
 
 // cutIDPrefix takes an id apart: "key_" and what follows.
 func cutIDPrefix(id string) (prefix, body string, ok bool) {
-	for _, p := range [...]string{prefixKey, prefixAccount, prefixOrganization, prefixSandbox, prefixEvent, prefixAdminToken} {
+	for _, p := range [...]string{prefixKey, prefixAccount, prefixOrganization, prefixSandbox, prefixEvent, prefixAdminToken, prefixImport} {
 		if body, ok = strings.CutPrefix(id, p); ok {
 			return p, body, body != ""
 		}

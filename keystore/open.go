@@ -48,6 +48,9 @@ func open(ctx context.Context, o *Options) (*Store, error) {
 	}
 	s.rules.Store(&rules{resources: o.Resources, ipv6Ranges: o.IPv6Ranges})
 	started := time.Now()
+	if err := o.Backend.Unstage(ctx, ""); err != nil { // of an import that a crash has cut off; nobody sees it, it only takes room
+		o.Logger.Warn("removing what an unfinished import has left behind", zap.Error(err))
+	}
 	found, err := s.load(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("loading the key store: %w", err)
@@ -152,6 +155,7 @@ func (s *Store) checkChain(ctx context.Context) error {
 	seen := false
 	err := s.backend.Events(ctx, s.head.Events, s.head.Events, false, func(e EventRow) error {
 		seen = sha256.Sum256(e.Body) == s.head.Hash
+		s.ids.seen(eventID(e.Body)) // ids rise along the chain, also if the clock was set back
 		return nil
 	})
 	if err == nil && !seen {

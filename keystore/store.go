@@ -41,6 +41,7 @@ type Store struct {
 	intern  *interner
 	pending *change // its commit failed, and whether it is durable could not be told yet
 	closed  bool
+	arrival *arrival // of the import at work, nil if there is none
 
 	due       chan struct{} // capacity 1: the scheduler is to look what is due
 	scheduler *scheduler    // nil: not started; guarded by mu

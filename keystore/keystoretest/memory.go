@@ -25,6 +25,7 @@ type content struct {
 	events []keystore.EventRow
 	usage  map[string]keystore.Usage
 	meta   map[string][]byte
+	stages map[string]staged
 	kept   map[string]keystore.KeptRow
 }
 
@@ -94,6 +95,9 @@ func (m *Memory) Commit(ctx context.Context, commit *keystore.Commit) error {
 	defer leave()
 	if c.head != commit.Previous {
 		return keystore.ErrStale
+	}
+	if err := c.commitStage(commit.Stage); err != nil {
+		return err
 	}
 	for _, r := range commit.Rows {
 		k := rowKey{r.Table, r.ID}

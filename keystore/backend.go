@@ -80,6 +80,7 @@ const (
 	TableSandbox      Table = 3
 	TableKey          Table = 4
 	TableAdminToken   Table = 5
+	TableWebhook      Table = 6
 )
 
 // Row is one stored object.
@@ -137,6 +138,8 @@ func (t Table) String() string {
 		return "key"
 	case TableAdminToken:
 		return "admin token"
+	case TableWebhook:
+		return "webhook endpoint"
 	}
 	return "row of an unknown table"
 }

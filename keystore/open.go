@@ -79,7 +79,7 @@ func open(ctx context.Context, o *Options) (*Store, error) {
 type loaded struct {
 	keys     int
 	accounts []*Account
-	sealed   string // id of a key whose token is sealed; "": there is none
+	sealed   string // id of a key whose token is sealed, or of a webhook endpoint; "": there is none
 }
 
 func (s *Store) load(ctx context.Context) (*loaded, error) {
@@ -143,6 +143,13 @@ func (s *Store) loadRow(txn *memdb.Txn, r Row, found *loaded) error {
 			return err
 		}
 		return txn.Insert(tableAdminTokens, t)
+	case TableWebhook:
+		w, err := decodeWebhook(r.ID, r.Data)
+		if err != nil {
+			return err
+		}
+		found.sealed = w.ID
+		return txn.Insert(tableWebhooks, w)
 	}
 	return errors.New("written by a newer version of the program")
 }

@@ -171,6 +171,8 @@ func idOf(row any) string {
 		return r.ID
 	case *AdminToken:
 		return r.ID
+	case *WebhookEndpoint:
+		return r.ID
 	}
 	return ""
 }

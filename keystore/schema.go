@@ -24,6 +24,7 @@ const (
 	tableSandboxes     = "sandboxes"
 	tableKeys          = "keys"
 	tableAdminTokens   = "admin_tokens"
+	tableWebhooks      = "webhook_endpoints"
 
 	indexID           = "id"
 	indexDigest       = "digest"
@@ -72,6 +73,10 @@ func schema() *memdb.DBSchema {
 				write: func(t *AdminToken) []byte { return append([]byte(nil), t.Digest[:]...) },
 				read:  readDigest,
 			})),
+		tableWebhooks: table(tableWebhooks, unique(indexID, indexer[*WebhookEndpoint]{
+			write: func(w *WebhookEndpoint) []byte { return idKey(w.ID) },
+			read:  readID,
+		})),
 		tableKeys: table(tableKeys,
 			unique(indexID, indexer[*Key]{
 				write: func(k *Key) []byte { return idKey(k.ID) },

@@ -43,6 +43,8 @@ type Store struct {
 	closed  bool
 	arrival *arrival // of the import at work, nil if there is none
 
+	changed signal // at each commit that became visible
+
 	due       chan struct{} // capacity 1: the scheduler is to look what is due
 	scheduler *scheduler    // nil: not started; guarded by mu
 

@@ -138,6 +138,7 @@ func (s *Store) publishLocked(c *change) {
 	if c.due {
 		s.wakeScheduler()
 	}
+	s.changed.send()
 }
 
 // build turns what was staged into a commit: events get their places in the chain.

@@ -34,11 +34,12 @@ var (
 		keystore.TableSandbox:      []byte("sandboxes"),
 		keystore.TableKey:          []byte("keys"),
 		keystore.TableAdminToken:   []byte("admin_tokens"),
+		keystore.TableWebhook:      []byte("webhook_endpoints"),
 	}
 	// tableOrder is the order of a load: owners before what they own.
 	tableOrder = []keystore.Table{
 		keystore.TableOrganization, keystore.TableAccount, keystore.TableSandbox, keystore.TableKey,
-		keystore.TableAdminToken,
+		keystore.TableAdminToken, keystore.TableWebhook,
 	}
 
 	metaFormat = []byte("format")

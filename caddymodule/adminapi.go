@@ -5,13 +5,16 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
 	"github.com/keystile/keystile/admin/api"
+	"github.com/keystile/keystile/admin/auth"
 	"github.com/keystile/keystile/keystore"
 	"github.com/keystile/keystile/policy"
+	"github.com/keystile/keystile/requestlog"
 )
 
 func init() {
@@ -73,28 +76,42 @@ func (a *adminAPI) serve(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
+// adminCaller is root, as whoever reaches the endpoint.
+func adminCaller(r *http.Request) (*auth.Caller, error) {
+	actor, err := adminActor(r)
+	if err != nil {
+		return nil, err
+	}
+	return auth.Root(actor), nil
+}
+
 // newAdmin builds the admin API of this app.
 func (a *App) newAdmin() (http.Handler, error) {
 	g, err := a.open()
 	if err != nil {
 		return nil, err
 	}
-	handler, err := api.New(api.Config{
-		Store:       g.store,
-		Log:         g.log,
-		Catalog:     func() *policy.Catalog { return g.catalog },
-		Rules:       a.rulesFor,
-		Actor:       adminActor,
-		Idempotency: a.run.store.idempotency,
-		Node:        g.node,
-		BasePath:    adminPrefix,
-		Now:         g.now,
-		Logger:      g.logger.Named("admin"),
-	})
+	config := a.apiConfig(g)
+	config.Caller, config.BasePath = adminCaller, adminPrefix
+	handler, err := api.New(config)
 	if err != nil {
 		return nil, err
 	}
 	return http.StripPrefix(adminPrefix, handler), nil
+}
+
+// apiConfig is what the API gets wherever it is mounted. Who calls is for the mount to say.
+func (a *App) apiConfig(g *gate) api.Config {
+	return api.Config{
+		Store:       g.store,
+		Log:         g.log,
+		Catalog:     func() *policy.Catalog { return g.catalog },
+		Rules:       a.rulesFor,
+		Idempotency: a.run.store.idempotency,
+		Node:        g.node,
+		Now:         g.now,
+		Logger:      g.logger.Named("admin"),
+	}
 }
 
 // adminActor says who calls: the endpoint has no users, so everybody is the machine's administrator.
@@ -108,14 +125,17 @@ func adminActor(r *http.Request) (keystore.Actor, error) {
 
 func writeAdminError(w http.ResponseWriter, status int, kind, code, message string) error {
 	type body struct {
-		Type    string `json:"type"`
-		Code    string `json:"code"`
-		Message string `json:"message"`
+		Type      string `json:"type"`
+		Code      string `json:"code"`
+		Message   string `json:"message"`
+		RequestID string `json:"request_id"`
 	}
+	id := requestlog.NewID(time.Now())
+	w.Header().Set("Request-Id", id)
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	return json.NewEncoder(w).Encode(map[string]body{"error": {kind, code, message}})
+	return json.NewEncoder(w).Encode(map[string]body{"error": {kind, code, message, id}})
 }
 
 // Interface guards

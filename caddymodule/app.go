@@ -62,8 +62,9 @@ type running struct {
 	store    *sharedStore
 	log      *sharedLog
 	sites    sites
-	stdout   io.Writer // where the words of the first start go
-	admin    func() (http.Handler, error)
+	stdout   io.Writer                    // where the words of the first start go
+	admin    func() (http.Handler, error) // on Caddy's admin endpoint
+	site     func() (http.Handler, error) // at sites with keystile_admin
 
 	gated   atomic.Pointer[gate]
 	opening sync.Mutex // guards what follows, and the way from no gate to a gate
@@ -87,6 +88,7 @@ func (App) CaddyModule() caddy.ModuleInfo {
 func (a *App) Provision(ctx caddy.Context) error {
 	a.run = &running{ctx: ctx, stdout: os.Stdout}
 	a.run.admin = sync.OnceValues(a.newAdmin)
+	a.run.site = sync.OnceValues(a.newSiteAdmin)
 
 	repl := caddy.NewReplacer()
 	config, err := a.resolve(repl)
@@ -120,6 +122,9 @@ func (a *App) take(config resolved) (err error) {
 		return err
 	}
 	if a.run.settings.throttle, err = take(&a.run.held, poolKey{kind: "throttle"}, newThrottle); err != nil {
+		return err
+	}
+	if a.run.settings.lockout, err = take(&a.run.held, poolKey{kind: "lockout"}, newLockout); err != nil {
 		return err
 	}
 	master := masterSource{file: config.masterFile, env: config.masterEnv}
@@ -202,6 +207,9 @@ func (a *App) open() (*gate, error) {
 		return nil, fmt.Errorf("request_log: %w", err)
 	}
 	a.run.log.usage.store.CompareAndSwap(nil, store)
+	if err := store.StartScheduler(a.run.settings.node); err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
 	g := &gate{settings: a.run.settings, store: store, log: log}
 	a.run.gated.Store(g)
 	return g, nil

@@ -54,7 +54,8 @@ func (x *exchange) stamp(h http.Header) {
 	if x.question.Origin != "" {
 		x.handler.cors.stamp(h, x.question.Origin, &x.values)
 	}
-	if key := x.verdict.key; key != nil && key.Successor != "" && !key.ExpiresAt.IsZero() && !x.denied {
+	// Of every key with an end, whoever set it: it is the client's only way to learn of it.
+	if key := x.verdict.key; key != nil && !key.ExpiresAt.IsZero() && !x.denied {
 		h[x.handler.names.keyExpires] = x.values.one(key.ExpiresAt.UTC().Format(http.TimeFormat))
 	}
 }

@@ -33,8 +33,9 @@ type settings struct {
 	node   string
 	logger *zap.Logger
 	now    func() time.Time
-	// throttle and metrics outlive a config load: both live in the pool.
+	// throttle, lockout and metrics outlive a config load: they live in the pool.
 	throttle *throttle
+	lockout  *throttle // of the admin site
 	metrics  *metrics
 }
 

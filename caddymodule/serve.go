@@ -116,7 +116,11 @@ func (x *exchange) judge(r *http.Request) {
 		x.verdict.decision.Reason = policy.ReasonPreflight
 		return
 	}
-	x.verdict.decision = h.rules.Decide(x.verdict.principal(), q, g.store.Directory(), x.start)
+	at := x.start
+	if key := x.verdict.key; key != nil {
+		at = g.store.JudgedAt(key, at)
+	}
+	x.verdict.decision = h.rules.Decide(x.verdict.principal(), q, g.store.Directory(), at)
 	if sampled {
 		g.metrics.decide(g.now().Sub(began))
 	}

@@ -73,13 +73,13 @@ var errClosed = errors.New("closed")
 type sharedStore struct {
 	path   string
 	master masterSource
-	// idempotency keeps the admin API's saved answers over reloads.
-	idempotency api.IdempotencyStore
 
-	mu     sync.Mutex // guards what follows; held while the store is opened
-	store  *keystore.Store
-	err    error // why it could not be opened; final
-	closed bool
+	mu    sync.Mutex // guards what follows; held while the store is opened
+	store *keystore.Store
+	// idempotency knows which calls of the admin API are under way, over reloads; their answers are in the store.
+	idempotency *api.StoreIdempotency
+	err         error // why it could not be opened; final
+	closed      bool
 }
 
 // masterSource says where a master keyset comes from. Exactly one field is set.
@@ -103,7 +103,7 @@ func (m masterSource) key() keystore.MasterKey {
 // what one of them seals, the other could not open.
 func takeStore(h *holdings, path string, master masterSource) (*sharedStore, error) {
 	s, err := take(h, poolKey{"key store", path}, func() *sharedStore {
-		return &sharedStore{path: path, master: master, idempotency: api.NewMemoryIdempotency(time.Now)}
+		return &sharedStore{path: path, master: master}
 	})
 	if err != nil {
 		return nil, err
@@ -125,7 +125,9 @@ func (s *sharedStore) open() (*keystore.Store, error) {
 	case s.store != nil || s.err != nil:
 		return s.store, s.err
 	}
-	s.store, s.err = openStore(s.path, s.master)
+	if s.store, s.err = openStore(s.path, s.master); s.err == nil {
+		s.idempotency = api.NewStoreIdempotency(s.store, time.Now)
+	}
 	return s.store, s.err
 }
 

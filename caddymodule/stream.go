@@ -162,7 +162,8 @@ func (x *exchange) stillAllowed() bool {
 	if key == nil {
 		return false
 	}
-	d := x.handler.rules.Decide(&key.Principal, &x.question, x.gate.store.Directory(), x.gate.now())
+	at := x.gate.store.JudgedAt(key, x.gate.now())
+	d := x.handler.rules.Decide(&key.Principal, &x.question, x.gate.store.Directory(), at)
 	return d.Allowed()
 }
 

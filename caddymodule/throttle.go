@@ -14,6 +14,14 @@ const (
 	throttleBurst = 50
 )
 
+// The lock-out of the admin site: how many invalid admin tokens one address may try, and how long it is locked out once it
+// has tried that many. Nobody mistypes a token, so that ten are plenty.
+const (
+	lockoutRate  = 1.0 / 6 // a second
+	lockoutBurst = 10
+	lockoutTime  = time.Minute
+)
+
 // The table is fixed in size, so that no flood of addresses makes it grow: 64 shards of 128 buckets of 56 bytes, 460 kB.
 const (
 	throttleShards = 64
@@ -27,8 +35,10 @@ const (
 // a whole /64 to choose from. It is asked only once a key has turned out to be invalid, so that valid keys pay nothing
 // and are never slowed by what others do from their address. It is safe for concurrent use and lives across reloads.
 type throttle struct {
-	seed   maphash.Seed
-	shards [throttleShards]throttleShard
+	rate, burst float32       // tokens a second, and at most
+	lock        time.Duration // how long an address is locked out that has spent its last token; 0: it is not
+	seed        maphash.Seed
+	shards      [throttleShards]throttleShard
 }
 
 type throttleShard struct {
@@ -47,20 +57,47 @@ type throttleBucket struct {
 
 // newThrottle makes an empty throttle.
 func newThrottle() *throttle {
-	return &throttle{seed: maphash.MakeSeed()}
+	return &throttle{rate: throttleRate, burst: throttleBurst, seed: maphash.MakeSeed()}
+}
+
+// newLockout makes the throttle of the admin site.
+func newLockout() *throttle {
+	return &throttle{rate: lockoutRate, burst: lockoutBurst, lock: lockoutTime, seed: maphash.MakeSeed()}
 }
 
 // allow takes one token of the address's bucket and says whether there was one. The zero address, a client that is not
 // known, is an address like any other: all unknown clients share one bucket.
 func (t *throttle) allow(client netip.Addr, now time.Time) bool {
 	who := throttleUnit(client)
+	shard, ways := t.place(who)
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	bucket := shard.find(who, ways)
+	return bucket.take(t, who, now)
+}
+
+// locked says for how long the address is still locked out, 0 if it is not. It takes nothing, and looking does not make an
+// address known.
+func (t *throttle) locked(client netip.Addr, now time.Time) time.Duration {
+	who := throttleUnit(client)
+	shard, ways := t.place(who)
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	for i := range ways {
+		// A clock that was put back must not lock anybody out for longer than the lock-out lasts.
+		if b := &ways[i]; b.used && b.who == who && b.at.Sub(now) <= t.lock {
+			return max(0, b.at.Sub(now))
+		}
+	}
+	return 0
+}
+
+// place is where the address's bucket stands, if it has one.
+func (t *throttle) place(who netip.Addr) (*throttleShard, []throttleBucket) {
 	hash := t.hash(who)
 	shard := &t.shards[hash%throttleShards]
 	set := int(hash/throttleShards) % (throttleSlots / throttleWays) * throttleWays
-	shard.mu.Lock()
-	defer shard.mu.Unlock()
-	bucket := shard.find(who, shard.slots[set:set+throttleWays])
-	return bucket.take(who, now)
+	return shard, shard.slots[set : set+throttleWays]
 }
 
 // find answers the bucket of the address, or the one that may best be given to it: an unused one, else the one that has
@@ -81,18 +118,22 @@ func (s *throttleShard) find(who netip.Addr, ways []throttleBucket) *throttleBuc
 }
 
 // take refills the bucket for the time gone by and takes one token.
-func (b *throttleBucket) take(who netip.Addr, now time.Time) bool {
+func (b *throttleBucket) take(t *throttle, who netip.Addr, now time.Time) bool {
 	if !b.used {
-		*b = throttleBucket{who: who, used: true, tokens: throttleBurst, at: now}
+		*b = throttleBucket{who: who, used: true, tokens: t.burst, at: now}
 	}
 	if gone := now.Sub(b.at); gone > 0 {
-		b.tokens = min(throttleBurst, b.tokens+float32(gone.Seconds()*throttleRate))
+		b.tokens = min(t.burst, b.tokens+float32(gone.Seconds())*t.rate)
 		b.at = now
 	}
 	if b.tokens < 1 {
 		return false
 	}
 	b.tokens--
+	if b.tokens < 1 && t.lock > 0 {
+		// Locked out: the bucket is full again, but only from then on.
+		b.tokens, b.at = t.burst, now.Add(t.lock)
+	}
 	return true
 }
 

@@ -28,7 +28,7 @@ type usageObserver struct {
 // observe is called for each stored record, always from the same goroutine. It keeps nothing of the record.
 func (u *usageObserver) observe(r *requestlog.Record) {
 	store := u.store.Load()
-	if r.Key == "" || store == nil || !countsAsUse(r.Decision) {
+	if r.Key == "" || store == nil || !policy.CountsAsUse(r.Decision) {
 		return
 	}
 	if last, ok := u.recent[r.Key]; ok && r.Time.Sub(last).Abs() < usageInterval {
@@ -44,27 +44,3 @@ func (u *usageObserver) observe(r *requestlog.Record) {
 	u.recent[r.Key] = r.Time
 	store.Touch(key, r.Time, r.Client)
 }
-
-// countsAsUse says whether a request with this decision was a use of its key by whom it belongs to. A refused permission
-// is one: the client is alive and holds the key. Only decisions that lie behind the check of the address count: of every
-// other (a preflight, a malformed request, early data, a gateway that could not decide) nobody knows whether it came from
-// where the key may be used, and a thief could forge the last use of a key that its address limits make useless to him.
-func countsAsUse(decision string) bool { return usingDecisions[decision] }
-
-// usingDecisions lists what counts, so that a reason that is new does not before somebody has thought about it: fail closed.
-var usingDecisions = func() map[string]bool {
-	using := make(map[string]bool)
-	for _, reason := range []policy.Reason{
-		policy.ReasonAllowed,
-		policy.ReasonLivemodeMismatch,
-		policy.ReasonContextRequired, policy.ReasonVersionRequired, policy.ReasonVersionInvalid,
-		policy.ReasonContextInvalid, policy.ReasonAccountInvalid,
-		policy.ReasonSecretKeyRequired, policy.ReasonOriginNotAllowed,
-		policy.ReasonPermissionDenied, policy.ReasonRouteUnknown,
-		policy.ReasonRateLimit,           // of a key; who has none has no last use either
-		policy.ReasonUpstreamUnavailable, // allowed before the backend was asked
-	} {
-		using[reason.Code()] = true
-	}
-	return using
-}()

@@ -77,11 +77,11 @@ func TestWhichDecisionsAreUses(t *testing.T) {
 		if !known {
 			t.Errorf("%v: nobody has said whether it is a use", reason)
 		}
-		if got := countsAsUse(reason.Code()); got != want {
+		if got := policy.CountsAsUse(reason.Code()); got != want {
 			t.Errorf("%v: counts as use: %t, want %t", reason, got, want)
 		}
 	}
-	if countsAsUse("") {
+	if policy.CountsAsUse("") {
 		t.Error("no decision counts as a use")
 	}
 	var u usageObserver

@@ -82,7 +82,11 @@ func (s *Store) UpdateAccount(ctx context.Context, by Actor, id string, p Accoun
 		if err := c.putAccount(now); err != nil {
 			return err
 		}
-		return c.event(EventAccountUpdated, id, id, now.Organization, old.summary(), now.summary())
+		organization := now.Organization
+		if organization == "" {
+			organization = old.Organization // who loses it finds the event
+		}
+		return c.event(EventAccountUpdated, id, id, organization, old.summary(), now.summary())
 	})
 	return result(now, err)
 }
@@ -172,7 +176,11 @@ func (s *Store) changeConnections(
 		if err := c.putAccount(now); err != nil {
 			return err
 		}
-		return c.event(t, account, account, now.Organization, nil, map[string]any{"connected": connected})
+		link := map[string]any{"connected": connected}
+		if t == EventAccountDisconnected {
+			return c.event(t, account, account, now.Organization, link, nil)
+		}
+		return c.event(t, account, account, now.Organization, nil, link)
 	})
 	return result(now, err)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"time"
 )
 
 // Backend is where the store's rows and events are durable. It moves bytes and knows nothing of their meaning; the
@@ -22,6 +23,12 @@ type Backend interface {
 	// head is not c.Previous. A nil answer means that a crash of the machine at any later moment does not lose it. Any
 	// other error leaves open whether it happened: the store then asks Head.
 	Commit(ctx context.Context, c *Commit) error
+
+	// Stage durably stores rows that nobody sees until a commit names the stage: Load does not show them. It may be called
+	// several times for one stage, with rows of rising ids.
+	Stage(ctx context.Context, stage Stage, rows []Row) error
+	// Unstage removes the rows of a stage that no commit has named, "" those of all. An unknown stage is no error.
+	Unstage(ctx context.Context, id string) error
 
 	// Head is the newest durable head, read from where Commit wrote it and not from memory.
 	Head(ctx context.Context) (Head, error)
@@ -44,6 +51,13 @@ type Backend interface {
 	// SwapMeta sets a small value if it is still old (nil: absent), durably, and says whether it did.
 	SwapMeta(ctx context.Context, name string, old, value []byte) (bool, error)
 
+	// Keep stores values that have an end, and removes others, in one durable step. It is no commit and has no event.
+	Keep(ctx context.Context, put []KeptRow, remove []string) error
+	// Kept is one kept value, nil if there is none. Its Data is the caller's.
+	Kept(ctx context.Context, id string) (*KeptRow, error)
+	// LoadKept calls row for every kept value. The row's Data is valid only during the call.
+	LoadKept(ctx context.Context, row func(KeptRow) error) error
+
 	// Close releases everything. The backend cannot be used after it.
 	Close() error
 }
@@ -65,6 +79,8 @@ const (
 	TableAccount      Table = 2
 	TableSandbox      Table = 3
 	TableKey          Table = 4
+	TableAdminToken   Table = 5
+	TableWebhook      Table = 6
 )
 
 // Row is one stored object.
@@ -93,9 +109,17 @@ type Commit struct {
 	Next     Head // what it is afterwards
 	Rows     []Row
 	Events   []EventRow
+	Stage    string // the stage whose rows become visible, "" none; an unknown one is an error
 }
 
-// UsageRow is the last use of one key.
+// KeptRow is a value that is kept until it expires and then destroyed: a saved answer of the admin API. Data is sealed.
+type KeptRow struct {
+	ID      string
+	Expires time.Time // UTC, whole milliseconds
+	Data    []byte
+}
+
+// UsageRow is the last use of one key or admin token.
 type UsageRow struct {
 	KeyID string
 	Usage Usage
@@ -112,6 +136,10 @@ func (t Table) String() string {
 		return "sandbox"
 	case TableKey:
 		return "key"
+	case TableAdminToken:
+		return "admin token"
+	case TableWebhook:
+		return "webhook endpoint"
 	}
 	return "row of an unknown table"
 }

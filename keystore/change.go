@@ -20,8 +20,11 @@ type change struct {
 	events   []*Event
 	accounts []*Account // written, for the directory
 	newKeys  int
+	due      bool // a key is due at another time than before, see scheduler.go
 	imported bool
-	commit   *Commit // once it is built
+	stage    string   // rows that the backend has already, see Stage
+	arrival  *arrival // what they are
+	commit   *Commit  // once it is built
 }
 
 // newID is a fresh id.
@@ -71,6 +74,7 @@ func (c *change) putKey(k *Key) error {
 	if err := k.checkStored(); err != nil {
 		return fmt.Errorf("refusing to store %s: %w", k.ID, err)
 	}
+	c.due = c.due || !k.due().IsZero()
 	return c.put(TableKey, tableKeys, k.ID, k, k.encode())
 }
 
@@ -78,6 +82,9 @@ func (c *change) putKey(k *Key) error {
 func (c *change) putNewKey(k *Key) error {
 	if _, taken := first[*Key](c.txn, tableKeys, indexDigest, &k.Digest); taken {
 		return conflict("token", "another key has this token already")
+	}
+	if err := c.store.arrival.meet(&k.Digest); err != nil {
+		return err
 	}
 	k.usage = new(usageCell)
 	c.newKeys++
@@ -125,7 +132,7 @@ func (c *change) liveKey(id string, revision uint64) (*Key, error) {
 		return nil, err
 	}
 	if k.Ended(c.now) {
-		return nil, keyEnded(k, c.now)
+		return nil, keyEnded(k)
 	}
 	return k, nil
 }
@@ -139,12 +146,12 @@ func checkRevision(noun, id string, is, want uint64) error {
 		"%s '%s' is at revision %d, not %d: read it again and repeat the change", noun, id, is, want)}
 }
 
-func keyEnded(k *Key, now time.Time) *Error {
+func keyEnded(k *Key) *Error {
 	what := "has expired"
 	switch {
 	case k.Deleted:
 		what = "was deleted"
-	case !k.EndedAt.IsZero():
+	case k.Successor != "":
 		what = "was rotated away"
 	}
 	return &Error{Code: CodeKeyEnded, Message: fmt.Sprintf("key '%s' %s; an ended key cannot be used or changed any more", k.ID, what)}

@@ -33,6 +33,8 @@ const (
 	CodeNotRevealable   Code = "not_revealable"    // 409
 	CodeNotDeletable    Code = "not_deletable"     // 409: a publishable key, the default sandbox
 	CodeConflict        Code = "conflict"          // 409: duplicate token, account already connected, …
+	CodeKeyInUse        Code = "key_in_use"        // 409: an overlap would end under its users; force does it
+	CodeNotRotating     Code = "not_rotating"      // 409: there is no overlap to end
 	CodeRevision        Code = "revision_mismatch" // 412
 	CodeUnavailable     Code = "store_unavailable" // 503: the backend refused or cannot say
 )

@@ -26,6 +26,14 @@ const (
 	EventKeyRevealed         EventType = "key.revealed"
 	EventKeyRotated          EventType = "key.rotated"
 	EventKeyDeleted          EventType = "key.deleted"
+	EventKeyExpired          EventType = "key.expired" // its end, which had passed, was written down
+
+	EventKeyRotationScheduled   EventType = "key.rotation_scheduled"
+	EventKeyRotationUnscheduled EventType = "key.rotation_unscheduled"
+	EventKeyRotationEnded       EventType = "key.rotation_ended" // an overlap was ended early
+
+	// EventKeyImportCompleted stands for all keys of one large import: a million events would tell nothing more.
+	EventKeyImportCompleted EventType = "key_import.completed"
 )
 
 // Event is one line of the audit trail. Its canonical encoding is the JSON of this struct as encoding/json writes it:

@@ -85,3 +85,33 @@ func (s *Store) SealSigning(ctx context.Context, plain []byte) error {
 	}
 	return nil
 }
+
+// Scheduler is a scheduler that a test runs by hand.
+type Scheduler struct {
+	store *Store
+	w     *scheduler
+}
+
+// NewScheduler is what StartScheduler makes, without its goroutine.
+func (s *Store) NewScheduler(t interface {
+	Helper()
+	Fatal(...any)
+}, node string) *Scheduler {
+	t.Helper()
+	w, err := newScheduler(node)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &Scheduler{store: s, w: w}
+}
+
+// Run does what is due.
+func (r *Scheduler) Run(ctx context.Context) error { return r.store.runDue(ctx, r.w) }
+
+// Take takes the lease as at a time, without doing anything.
+func (r *Scheduler) Take(ctx context.Context, now time.Time) error {
+	return r.w.lease.take(ctx, r.store.backend, now)
+}
+
+// ErrLeaseHeld is the answer of a scheduler that is not the one.
+var ErrLeaseHeld = errLeaseHeld

@@ -17,6 +17,9 @@ const (
 	prefixSandbox      = "sbx_"
 	prefixKey          = "key_"
 	prefixEvent        = "evt_"
+	prefixImport       = "imp_"
+	prefixAdminToken   = "adm_"
+	prefixWebhook      = "we_"
 )
 
 // An id is its prefix, the microsecond of its making, and random characters. Ids of one store never repeat and sort by
@@ -80,7 +83,7 @@ func (m *idMaker) seen(id string) {
 
 // cutIDPrefix takes an id apart: "key_" and what follows.
 func cutIDPrefix(id string) (prefix, body string, ok bool) {
-	for _, p := range [...]string{prefixKey, prefixAccount, prefixOrganization, prefixSandbox, prefixEvent} {
+	for _, p := range [...]string{prefixKey, prefixAccount, prefixOrganization, prefixSandbox, prefixEvent, prefixAdminToken, prefixImport, prefixWebhook} {
 		if body, ok = strings.CutPrefix(id, p); ok {
 			return p, body, body != ""
 		}

@@ -43,10 +43,12 @@ type Key struct {
 	CreatedAt   time.Time // UTC, whole milliseconds, as all times here
 	CreatedBy   string    // the actor: its name, or id, or kind
 	ExpiresAt   time.Time // zero: never
-	EndedAt     time.Time // deleted or rotated away; zero: not
+	EndedAt     time.Time // deleted, rotated away, or past its expiry as soon as that is written down; zero: not
 	Predecessor string    // key id: the key that this one replaced
 	Successor   string    // key id: the key that replaced this one
 	Revision    uint64    // of the commit that wrote it
+
+	Schedule *RotationSchedule // nil: it is not rotated by itself
 
 	// Principal is the compiled form of the rights above; Permissions and ConnectedPermissions live there only.
 	Principal policy.Principal
@@ -77,9 +79,18 @@ func (k *Key) Status(now time.Time) Status {
 	return StatusActive
 }
 
-// Ended says whether the key is deleted, rotated away, or past its expiry at now. An ended key never works again.
+// Ended says whether the key is deleted, rotated away, or past its expiry at now. An ended key never works again, also if
+// the clock is set back; see expiry.go.
 func (k *Key) Ended(now time.Time) bool {
-	return k.Deleted || !k.EndedAt.IsZero() || (!k.ExpiresAt.IsZero() && !now.Before(k.ExpiresAt))
+	return k.Deleted || !k.EndedAt.IsZero() || k.pastEnd(now)
+}
+
+// Remaining is how long the key still works at now, as far as its end is known: 0 if it has none, or has ended.
+func (k *Key) Remaining(now time.Time) time.Duration {
+	if k.ExpiresAt.IsZero() || k.Ended(now) {
+		return 0
+	}
+	return k.ExpiresAt.Sub(now)
 }
 
 // Revealable says whether [Store.RevealKey] would answer with the token, as long as the key has not expired. A publishable

@@ -42,6 +42,16 @@ func (s *Store) CreateKey(ctx context.Context, by Actor, p KeyParams) (*Key, pol
 // newKey checks parameters and makes the key that they ask for, without its token. at is what stands in front of the
 // names of parameters in errors.
 func (c *change) newKey(at string, p *KeyParams) (*Key, error) {
+	k, err := c.checkedKey(at, p)
+	if err != nil {
+		return nil, err
+	}
+	k.ID, err = c.newID(prefixKey)
+	return k, err
+}
+
+// checkedKey is newKey without an id.
+func (c *change) checkedKey(at string, p *KeyParams) (*Key, error) {
 	k := &Key{
 		Kind:      p.Kind,
 		Mode:      p.Mode,
@@ -72,9 +82,7 @@ func (c *change) newKey(at string, p *KeyParams) (*Key, error) {
 	if err := checkExpiry(at+"expires_at", k.ExpiresAt, c.now); err != nil {
 		return nil, err
 	}
-	var err error
-	k.ID, err = c.newID(prefixKey)
-	return k, err
+	return k, nil
 }
 
 func orNone(p *policy.Permissions) *policy.Permissions {

@@ -111,8 +111,9 @@ func patchList(list *[]string, p *Field[[]string]) {
 	}
 }
 
-// patchExpiry moves the end of a key. The end that a rotation set can only come nearer: the key has a successor, and the
-// time to change over was promised to be at most seven days.
+// patchExpiry moves the end of a key. The end that a rotation set can be moved within the seven days from the rotation on
+// that there are for changing over, and not be taken away. It is not asked here whether the key is still in use: who gives
+// a time has thought of one.
 func (c *change) patchExpiry(k, old *Key, p *Field[time.Time]) error {
 	const param = "expires_at"
 	if !p.Set {
@@ -128,12 +129,24 @@ func (c *change) patchExpiry(k, old *Key, p *Field[time.Time]) error {
 		return nil
 	}
 	switch {
-	case old.Successor != "" && (p.Null || k.ExpiresAt.After(old.ExpiresAt)):
-		return invalid(param, "the key is being replaced by '%s': its end can only come nearer", old.Successor)
+	case old.Successor != "" && p.Null:
+		return invalid(param, "the key is being replaced by '%s': it has to end", old.Successor)
+	case old.Successor != "" && k.ExpiresAt.After(c.latestOverlap(old)):
+		return invalid(param, "the key is being replaced by '%s' and may go on until %s, 7 days after the rotation",
+			old.Successor, c.latestOverlap(old).Format(time.RFC3339))
 	case old.Successor == "" && k.Kind == policy.KindPublishable:
 		return invalid(param, "a publishable key does not expire; rotate it")
 	}
 	return checkExpiry(param, k.ExpiresAt, c.now)
+}
+
+// latestOverlap is the latest end of a key that is being replaced.
+func (c *change) latestOverlap(k *Key) time.Time {
+	rotated := c.now
+	if next, ok := first[*Key](c.txn, tableKeys, indexID, k.Successor); ok && next.CreatedAt.Before(rotated) {
+		rotated = next.CreatedAt
+	}
+	return rotated.Add(MaxRotationOverlap)
 }
 
 // same says whether an edit left everything as it was.

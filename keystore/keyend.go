@@ -17,7 +17,7 @@ func (s *Store) DeleteKey(ctx context.Context, by Actor, id string) (*Key, error
 			return err
 		}
 		if k.Deleted {
-			return keyEnded(k, c.now)
+			return keyEnded(k)
 		}
 		if k.Kind == policy.KindPublishable {
 			return &Error{Code: CodeNotDeletable, Message: "a publishable key cannot be deleted; rotate it"}
@@ -42,10 +42,11 @@ func (c *change) deleteKey(old *Key) error {
 	return c.keyEvent(EventKeyDeleted, old, &next)
 }
 
-// end ends a key at this moment. Nobody needs the token of an ended key: what was sealed of it is destroyed.
+// end ends a key at this moment. Nobody needs the token of an ended key: what was sealed of it is destroyed. Nor is it
+// rotated any more.
 func (c *change) end(k *Key) {
 	if k.EndedAt.IsZero() {
 		k.EndedAt = c.now
 	}
-	k.sealed = ""
+	k.sealed, k.Schedule = "", nil
 }

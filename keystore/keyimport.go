@@ -74,18 +74,38 @@ func (s *Store) ImportKeys(ctx context.Context, by Actor, rows []ImportParams) (
 }
 
 func (c *change) importKey(at string, row int, p *ImportParams, seen map[policy.Digest]int) (*Key, error) {
+	k, err := c.importedKey(at, p, func(digest policy.Digest, field string) error {
+		if first, twice := seen[digest]; twice {
+			return conflict(at+field, "the same token stands in keys[%d] already", first)
+		}
+		seen[digest] = row
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if k.ID, err = c.newID(prefixKey); err != nil {
+		return nil, err
+	}
+	if err := c.putNewKey(k); err != nil {
+		return nil, err
+	}
+	return k, c.keyEvent(EventKeyImported, nil, k)
+}
+
+// importedKey checks one key of an import and makes it, without an id. unique refuses what stands in the import twice.
+func (c *change) importedKey(at string, p *ImportParams, unique func(d policy.Digest, field string) error) (*Key, error) {
 	digest, mask, field, err := importedToken(at, p)
 	if err != nil {
 		return nil, err
 	}
-	if first, twice := seen[digest]; twice {
-		return nil, conflict(at+field, "the same token stands in keys[%d] already", first)
+	if err := unique(digest, field); err != nil {
+		return nil, err
 	}
-	seen[digest] = row
 	if _, taken := first[*Key](c.txn, tableKeys, indexDigest, &digest); taken {
 		return nil, conflict(at+field, "another key has this token already")
 	}
-	k, err := c.newKey(at, &p.KeyParams)
+	k, err := c.checkedKey(at, &p.KeyParams)
 	if err != nil {
 		return nil, err
 	}
@@ -99,10 +119,7 @@ func (c *change) importKey(at string, row int, p *ImportParams, seen map[policy.
 		}
 		k.PublicToken = p.Token.Reveal()
 	}
-	if err := c.putNewKey(k); err != nil {
-		return nil, err
-	}
-	return k, c.keyEvent(EventKeyImported, nil, k)
+	return k, nil
 }
 
 // importedToken is what is kept of an imported token, and the name of the field that gave it.

@@ -62,5 +62,6 @@ type KeyFilter struct {
 	Kind                  policy.Kind
 	Sandbox               string
 	Status                Status
-	Query                 string // substring of name, note, id or last four, case-insensitive
+	Within                func(*Key) bool // further rows to leave out: what the caller may not see; nil: none. It must be fast
+	Query                 string          // substring of name, note, id or last four, case-insensitive
 }

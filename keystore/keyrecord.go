@@ -36,6 +36,7 @@ const (
 	keySuccessor
 	keyRevision
 	keySealed
+	keySchedule
 )
 
 const (
@@ -73,6 +74,7 @@ func (k *Key) encode() []byte {
 	e.string(keySuccessor, k.Successor)
 	e.uint(keyRevision, k.Revision)
 	e.string(keySealed, k.sealed)
+	e.bytes(keySchedule, k.Schedule.encode())
 	return e.finish()
 }
 
@@ -154,6 +156,8 @@ func decodeKey(in *interner, id string, data []byte) (*Key, error) {
 			k.Revision, err = decodeUint(value)
 		case keySealed:
 			k.sealed = string(value)
+		case keySchedule:
+			k.Schedule, err = decodeSchedule(value)
 		default:
 			err = unknownField(number)
 		}

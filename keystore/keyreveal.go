@@ -7,7 +7,7 @@ import (
 )
 
 // RevealKey gives a key's token: of a publishable key always, of a sandbox key any number of times, of a live key once and
-// only if it is the account's default secret key. That one reveal destroys the sealed token in the same transaction that
+// only if it is the account's default secret key or was made by a scheduled rotation. That one reveal destroys the sealed token in the same transaction that
 // records it; of many at once exactly one succeeds.
 func (s *Store) RevealKey(ctx context.Context, by Actor, id string) (*Key, policy.Token, error) {
 	if k, ok := s.Snapshot().Key(id); ok && k.PublicToken != "" {

@@ -14,7 +14,8 @@ const MaxRotationOverlap = 7 * 24 * time.Hour
 // token of the new key is in this answer and, for live keys, nowhere else ever.
 //
 // The new key keeps permissions, ranges, origins, note and metadata, and it takes over being a default key. It does not
-// keep an expiry: that was a promise about the old token. A secret key is named "Secret key", a publishable one
+// keep an expiry: that was a promise about the old token. A repeated schedule goes over to it, and counts from now; one for
+// a single rotation is done with. A secret key is named "Secret key", a publishable one
 // "Publishable key", others keep their name.
 func (s *Store) RotateKey(ctx context.Context, by Actor, id string, p RotateParams) (*Key, policy.Token, error) {
 	var made *Key
@@ -28,31 +29,47 @@ func (s *Store) RotateKey(ctx context.Context, by Actor, id string, p RotatePara
 		if err := c.checkRotation(old, ends); err != nil {
 			return err
 		}
-		if made, err = c.successor(old); err != nil {
-			return err
-		}
-		if token, err = c.issue(made, made.Mode == policy.ModeSandbox); err != nil {
-			return err
-		}
-		ending := *old
-		ending.Successor = made.ID
-		ending.Default = false // the successor is it now
-		if ending.ExpiresAt = ends; ends.IsZero() {
-			ending.ExpiresAt = old.ExpiresAt
-			c.end(&ending)
-		}
-		if err := c.putKey(&ending); err != nil {
-			return err
-		}
-		if err := c.keyEvent(EventKeyCreated, nil, made); err != nil {
-			return err
-		}
-		return c.keyEvent(EventKeyRotated, old, &ending)
+		made, token, err = c.rotate(old, ends, false)
+		return err
 	})
 	if err != nil {
 		return nil, policy.Token{}, err
 	}
 	return made, token, nil
+}
+
+// rotate makes the replacement of a key that ends at a time; one that is not in the future is now. What the scheduler
+// makes nobody has seen: its token is kept, to be revealed once.
+func (c *change) rotate(old *Key, ends time.Time, scheduled bool) (*Key, policy.Token, error) {
+	made, err := c.successor(old)
+	if err != nil {
+		return nil, policy.Token{}, err
+	}
+	made.Schedule = old.Schedule.afterRotation(c.now, scheduled)
+	token, err := c.issue(made, scheduled || made.Mode == policy.ModeSandbox)
+	if err != nil {
+		return nil, policy.Token{}, err
+	}
+	ending := *old
+	ending.Successor = made.ID
+	ending.Default = false // the successor is it now
+	ending.Schedule = nil
+	switch {
+	case ends.After(c.now):
+		ending.ExpiresAt = ends
+	case old.pastEnd(c.now):
+		ending.EndedAt = old.ExpiresAt
+		c.end(&ending)
+	default:
+		c.end(&ending)
+	}
+	if err := c.putKey(&ending); err != nil {
+		return nil, policy.Token{}, err
+	}
+	if err := c.keyEvent(EventKeyCreated, nil, made); err != nil {
+		return nil, policy.Token{}, err
+	}
+	return made, token, c.keyEvent(EventKeyRotated, old, &ending)
 }
 
 func (c *change) checkRotation(old *Key, ends time.Time) error {

@@ -41,12 +41,16 @@ func open(ctx context.Context, o *Options) (*Store, error) {
 		directory: newDirectory(),
 		stop:      make(chan struct{}),
 		done:      make(chan struct{}),
+		due:       make(chan struct{}, 1),
 		ids:       idMaker{rand: o.Rand},
 		tokens:    tokenMaker{rand: o.Rand},
 		intern:    newInterner(),
 	}
 	s.rules.Store(&rules{resources: o.Resources, ipv6Ranges: o.IPv6Ranges})
 	started := time.Now()
+	if err := o.Backend.Unstage(ctx, ""); err != nil { // of an import that a crash has cut off; nobody sees it, it only takes room
+		o.Logger.Warn("removing what an unfinished import has left behind", zap.Error(err))
+	}
 	found, err := s.load(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("loading the key store: %w", err)
@@ -60,6 +64,9 @@ func open(ctx context.Context, o *Options) (*Store, error) {
 	}
 	if s.seal, err = openSealer(ctx, o, sealed); err != nil {
 		return nil, err
+	}
+	if err := s.loadAnswers(ctx); err != nil {
+		return nil, fmt.Errorf("loading the key store: %w", err)
 	}
 	cache, err := newHot(o.CacheEntries)
 	if err != nil {
@@ -76,7 +83,7 @@ func open(ctx context.Context, o *Options) (*Store, error) {
 type loaded struct {
 	keys     int
 	accounts []*Account
-	sealed   string // id of a key whose token is sealed; "": there is none
+	sealed   string // id of a key whose token is sealed, or of a webhook endpoint; "": there is none
 }
 
 func (s *Store) load(ctx context.Context) (*loaded, error) {
@@ -134,6 +141,19 @@ func (s *Store) loadRow(txn *memdb.Txn, r Row, found *loaded) error {
 			s.imported.Store(true)
 		}
 		return txn.Insert(tableKeys, k)
+	case TableAdminToken:
+		t, err := decodeAdminToken(r.ID, r.Data)
+		if err != nil {
+			return err
+		}
+		return txn.Insert(tableAdminTokens, t)
+	case TableWebhook:
+		w, err := decodeWebhook(r.ID, r.Data)
+		if err != nil {
+			return err
+		}
+		found.sealed = w.ID
+		return txn.Insert(tableWebhooks, w)
 	}
 	return errors.New("written by a newer version of the program")
 }
@@ -146,6 +166,7 @@ func (s *Store) checkChain(ctx context.Context) error {
 	seen := false
 	err := s.backend.Events(ctx, s.head.Events, s.head.Events, false, func(e EventRow) error {
 		seen = sha256.Sum256(e.Body) == s.head.Hash
+		s.ids.seen(eventID(e.Body)) // ids rise along the chain, also if the clock was set back
 		return nil
 	})
 	if err == nil && !seen {
@@ -165,6 +186,7 @@ func (s *Store) work() {
 		case <-s.stop:
 			return
 		case <-save.C:
+			s.dropAnswers()
 			ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
 			if err := s.saveUsage(ctx); err != nil {
 				s.logger.Warn("saving when keys were last used", zap.Error(err))

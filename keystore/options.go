@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"io"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -47,6 +48,20 @@ func (o *Options) complete() error {
 	}
 	if o.Rand == nil {
 		o.Rand = rand.Reader
+	} else {
+		o.Rand = &sharedReader{r: o.Rand}
 	}
 	return nil
+}
+
+// sharedReader lets several goroutines read, as crypto/rand does: the writer, and an import beside it.
+type sharedReader struct {
+	mu sync.Mutex
+	r  io.Reader
+}
+
+func (s *sharedReader) Read(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.r.Read(b)
 }

@@ -169,6 +169,10 @@ func idOf(row any) string {
 		return r.ID
 	case *Organization:
 		return r.ID
+	case *AdminToken:
+		return r.ID
+	case *WebhookEndpoint:
+		return r.ID
 	}
 	return ""
 }

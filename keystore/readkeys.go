@@ -65,7 +65,8 @@ func (f *KeyFilter) matcher(now time.Time) func(*Key) bool {
 		case f.Mode != 0 && k.Mode != f.Mode,
 			f.Kind != 0 && k.Kind != f.Kind,
 			f.Sandbox != "" && k.Sandbox != f.Sandbox,
-			f.Status != "" && k.Status(now) != f.Status:
+			f.Status != "" && k.Status(now) != f.Status,
+			f.Within != nil && !f.Within(k):
 			return false
 		}
 		return query == "" || k.contains(query)

@@ -71,6 +71,9 @@ func (s *Store) DeleteSandbox(ctx context.Context, by Actor, account, id string)
 		if b.ID == a.DefaultSandbox {
 			return &Error{Code: CodeNotDeletable, Message: "the default sandbox of an account cannot be deleted"}
 		}
+		if s.arrival.holds(b.ID) {
+			return conflict("", "keys of this sandbox are being imported; try again in a moment")
+		}
 		// Collected first: the walk must not see its own changes.
 		var ending []*Key
 		staged := Snapshot{txn: c.txn}

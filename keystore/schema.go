@@ -1,8 +1,10 @@
 package keystore
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/hashicorp/go-memdb"
 
@@ -14,17 +16,21 @@ import (
 //	keys by id      required by memdb; since ids sort by creation it is also the order of the list of all keys
 //	keys by digest  the look-up of a request; its watch channels keep the cache honest
 //	keys by owner   the keys of one account or organization and mode, by creation
+//	keys by due     those that will end or be rotated, by when: the scheduler's
 //	accounts by organization, sandboxes by account: their lists
 const (
 	tableOrganizations = "organizations"
 	tableAccounts      = "accounts"
 	tableSandboxes     = "sandboxes"
 	tableKeys          = "keys"
+	tableAdminTokens   = "admin_tokens"
+	tableWebhooks      = "webhook_endpoints"
 
 	indexID           = "id"
 	indexDigest       = "digest"
 	indexOwner        = "owner"
 	indexOrganization = "organization"
+	indexDue          = "due"
 	indexAccount      = "account"
 )
 
@@ -58,6 +64,19 @@ func schema() *memdb.DBSchema {
 				write: func(b *Sandbox) []byte { return groupKey(b.Account, 0, b.ID) },
 				read:  readGroup,
 			})),
+		tableAdminTokens: table(tableAdminTokens,
+			unique(indexID, indexer[*AdminToken]{
+				write: func(t *AdminToken) []byte { return idKey(t.ID) },
+				read:  readID,
+			}),
+			unique(indexDigest, indexer[*AdminToken]{
+				write: func(t *AdminToken) []byte { return append([]byte(nil), t.Digest[:]...) },
+				read:  readDigest,
+			})),
+		tableWebhooks: table(tableWebhooks, unique(indexID, indexer[*WebhookEndpoint]{
+			write: func(w *WebhookEndpoint) []byte { return idKey(w.ID) },
+			read:  readID,
+		})),
 		tableKeys: table(tableKeys,
 			unique(indexID, indexer[*Key]{
 				write: func(k *Key) []byte { return idKey(k.ID) },
@@ -70,7 +89,17 @@ func schema() *memdb.DBSchema {
 			unique(indexOwner, indexer[*Key]{
 				write: func(k *Key) []byte { return groupKey(k.Owner(), byte(k.Mode), k.ID) },
 				read:  readGroup,
-			})),
+			}),
+			// Keys with neither an end before them nor a schedule are not in the index: they cost nothing.
+			&memdb.IndexSchema{Name: indexDue, Unique: true, AllowMissing: true, Indexer: indexer[*Key]{
+				write: func(k *Key) []byte {
+					if at := k.due(); !at.IsZero() {
+						return dueKey(at, k.ID)
+					}
+					return nil
+				},
+				read: readDue,
+			}}),
 	}}
 }
 
@@ -160,4 +189,24 @@ func readGroup(args []any) ([]byte, error) {
 		return nil, errIndexArgs
 	}
 	return groupKey(group, mode, id), nil
+}
+
+// dueKey orders keys by when something is to be done about them.
+func dueKey(at time.Time, id string) []byte {
+	b := make([]byte, 0, len(id)+9)
+	b = binary.BigEndian.AppendUint64(b, uint64(at.UnixMilli()))
+	return append(append(b, id...), 0)
+}
+
+// readDue takes (at time.Time, id string).
+func readDue(args []any) ([]byte, error) {
+	if len(args) != 2 {
+		return nil, errIndexArgs
+	}
+	at, ok1 := args[0].(time.Time)
+	id, ok2 := args[1].(string)
+	if !ok1 || !ok2 {
+		return nil, errIndexArgs
+	}
+	return dueKey(at, id), nil
 }

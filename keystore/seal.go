@@ -82,6 +82,22 @@ func (s *sealer) opens(stored []byte) bool {
 	return err == nil && string(plain) == sealedCheck
 }
 
+// fits says whether a master key exists, and whether it is the one of a store's check value.
+func fits(key MasterKey, stored []byte) (present, fit bool, err error) {
+	handle, err := key.load()
+	if errors.Is(err, errNoMasterKey) {
+		return false, false, nil
+	}
+	if err != nil {
+		return false, false, fmt.Errorf("opening the master key: %w", err)
+	}
+	primitive, err := aead.New(handle)
+	if err != nil {
+		return true, false, fmt.Errorf("opening the master key: %v cannot be used for sealing: %w", key, err)
+	}
+	return true, (&sealer{aead: primitive}).opens(stored), nil
+}
+
 // keysetName is the id of the keyset that wrote the check value: Tink's, which is no secret.
 func keysetName(stored []byte) string {
 	if len(stored) < 4 {

@@ -21,6 +21,7 @@ type Store struct {
 	db        *memdb.MemDB
 	directory *directory
 	seal      *sealer
+	answers   *answers      // saved answers of the admin API; it has a lock of its own
 	stop      chan struct{} // closed by Close
 	done      chan struct{} // closed when the background work has ended
 	rules     atomic.Pointer[rules]
@@ -31,6 +32,7 @@ type Store struct {
 	hot      atomic.Pointer[hot] // nil after Close: requests still under way then read the snapshot
 	imported atomic.Bool
 	touched  atomic.Pointer[touchedKey] // keys used since the last save, see usage.go
+	latest   atomic.Int64               // the latest time that a key was judged at, in milliseconds; see expiry.go
 
 	// mu is held by one writer from its first check until its change is visible. It guards what follows.
 	mu      sync.Mutex
@@ -40,6 +42,12 @@ type Store struct {
 	intern  *interner
 	pending *change // its commit failed, and whether it is durable could not be told yet
 	closed  bool
+	arrival *arrival // of the import at work, nil if there is none
+
+	changed signal // at each commit that became visible
+
+	due       chan struct{} // capacity 1: the scheduler is to look what is due
+	scheduler *scheduler    // nil: not started; guarded by mu
 
 	saving sync.Mutex // one save of the usage at a time
 }
@@ -96,9 +104,13 @@ func (s *Store) Close() error {
 	if s.pending != nil {
 		s.dropLocked() // the backend knows what became of it, and the next start asks there
 	}
+	scheduler := s.scheduler
 	s.mu.Unlock()
 	close(s.stop)
 	<-s.done
+	if scheduler != nil {
+		<-scheduler.done
+	}
 
 	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
 	defer cancel()

@@ -51,6 +51,9 @@ func (k *Key) summary() map[string]any {
 	putText(m, "successor", k.Successor)
 	putTime(m, "expires_at", k.ExpiresAt)
 	putTime(m, "ended_at", k.EndedAt)
+	if k.Schedule != nil {
+		m["rotation_schedule"] = k.Schedule.summary()
+	}
 	putPermissions(m, "permissions", k.Principal.Permissions)
 	putPermissions(m, "connected_permissions", k.Principal.ConnectedPermissions)
 	for name, on := range map[string]bool{

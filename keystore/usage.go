@@ -22,6 +22,7 @@ type Usage struct {
 type usageCell struct {
 	last   atomic.Pointer[Usage]
 	queued atomic.Bool // waits in Store.touched to be saved
+	end    endMark     // see expiry.go
 }
 
 // touchedKey is one key in the stack of those that were used since the last save.
@@ -103,9 +104,11 @@ func (s *Store) saveUsage(ctx context.Context) error {
 func (s *Store) loadUsage(ctx context.Context) error {
 	snap := s.snap.Load()
 	err := s.backend.LoadUsage(ctx, func(r UsageRow) error {
+		u := r.Usage
 		if k, ok := snap.Key(r.KeyID); ok {
-			u := r.Usage
 			k.usage.last.Store(&u)
+		} else if t, ok := snap.AdminToken(r.KeyID); ok {
+			t.usage.last.Store(&u)
 		}
 		return nil
 	})

@@ -69,6 +69,9 @@ func printable(text string, lines bool) bool {
 // somebody pastes the key itself. Names and notes stand in events and answers, where no token may.
 func checkNoToken(param, text string) error {
 	for word := range strings.FieldsFuncSeq(text, func(r rune) bool { return r != '_' && !isBase62(string(r)) }) {
+		if policy.IsAdminToken(word) {
+			return invalid(param, "the text holds an admin token; say where the token is kept, never the token itself")
+		}
 		if kind, _, class := policy.ParseToken(word); class == policy.TokenOurs && kind != policy.KindPublishable {
 			return invalid(param, "the text holds an API key; say where the key is kept, never the key itself")
 		}

@@ -25,7 +25,8 @@ func (s *Store) write(ctx context.Context, actor Actor, stage func(*change) erro
 	if s.closed {
 		return unavailable("the key store is closed")
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
+	lasting := context.WithoutCancel(ctx)
+	ctx, cancel := context.WithTimeout(lasting, commitTimeout)
 	defer cancel()
 	if err := s.settleLocked(ctx); err != nil {
 		return err
@@ -51,6 +52,10 @@ func (s *Store) write(ctx context.Context, actor Actor, stage func(*change) erro
 	}
 	if err := c.build(s.head); err != nil {
 		return err
+	}
+	if c.stage != "" { // a million keys take a while: the commit itself has all of its time
+		ctx, cancel = context.WithTimeout(lasting, commitTimeout)
+		defer cancel()
 	}
 	err := s.backend.Commit(ctx, c.commit)
 	if err == nil {
@@ -103,6 +108,9 @@ func (s *Store) resolveLocked(ctx context.Context) (happened bool, err error) {
 
 func (s *Store) dropLocked() {
 	s.pending.txn.Abort()
+	if s.pending.arrival != nil {
+		s.arrival = nil
+	}
 	s.pending = nil
 }
 
@@ -123,6 +131,14 @@ func (s *Store) publishLocked(c *change) {
 		keys: s.snap.Load().keys + c.newKeys,
 	})
 	s.pending = nil
+	if c.arrival != nil {
+		c.arrival.durable = true
+		go s.arrive(c.arrival)
+	}
+	if c.due {
+		s.wakeScheduler()
+	}
+	s.changed.send()
 }
 
 // build turns what was staged into a commit: events get their places in the chain.
@@ -143,7 +159,7 @@ func (c *change) build(head Head) error {
 	if len(events) == 0 {
 		return errors.New("a change without an event: no event, no change") // fail closed
 	}
-	c.commit = &Commit{Previous: head, Next: next, Rows: c.rows, Events: events}
+	c.commit = &Commit{Previous: head, Next: next, Rows: c.rows, Events: events, Stage: c.stage}
 	return nil
 }
 

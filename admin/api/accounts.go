@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/keystile/keystile/admin/auth"
 	"github.com/keystile/keystile/keystore"
 )
 
@@ -102,13 +103,25 @@ func (a *API) registerAccounts() {
 	}, a.disconnectAccount)
 }
 
-func (a *API) listAccounts(_ *call, in *listAccountsInput) (List[Account], error) {
+func (a *API) listAccounts(c *call, in *listAccountsInput) (List[Account], error) {
 	snapshot := a.Store.Snapshot()
 	_, known := snapshot.Account(in.StartingAfter)
-	if err := checkCursor(in.StartingAfter, known); err != nil {
+	if err := checkCursor(in.StartingAfter, known && c.covers(in.StartingAfter, "")); err != nil {
 		return List[Account]{}, err
 	}
-	rows, more, err := snapshot.Accounts(in.Organization, page(in.Limit, in.StartingAfter))
+	organization := in.Organization
+	switch {
+	case c.caller.Account != "":
+		own, ok := snapshot.Account(c.caller.Account)
+		ok = ok && in.StartingAfter == "" && (organization == "" || organization == own.Organization)
+		return listOf(onlyRow(own, ok), false, viewAccount), nil
+	case c.caller.Organization == "" || organization == c.caller.Organization:
+	case organization == "":
+		organization = c.caller.Organization
+	default:
+		return listOf([]*keystore.Account{}, false, viewAccount), nil // as of an organization that is not there
+	}
+	rows, more, err := snapshot.Accounts(organization, page(in.Limit, in.StartingAfter))
 	if err != nil {
 		return List[Account]{}, cursorError(err, in.StartingAfter)
 	}
@@ -116,6 +129,9 @@ func (a *API) listAccounts(_ *call, in *listAccountsInput) (List[Account], error
 }
 
 func (a *API) createAccount(c *call, in *createAccountInput) (AccountCreated, error) {
+	if err := c.coversOwner("", in.Body.Organization.Value); err != nil {
+		return AccountCreated{}, err
+	}
 	ctx, cancel := c.commit()
 	defer cancel()
 	account, keys, err := a.Store.CreateAccount(ctx, c.actor, keystore.AccountParams{
@@ -138,33 +154,35 @@ func (a *API) getAccount(c *call, in *getAccountInput) (Account, error) {
 }
 
 func (a *API) updateAccount(c *call, in *updateAccountInput) (Account, error) {
-	a.objects.Lock()
-	defer a.objects.Unlock()
 	account, ok := a.Store.Snapshot().Account(in.ID)
 	if !ok {
 		return Account{}, notFound("account", in.ID)
 	}
-	if _, err := c.ifRevision(account.Revision); err != nil {
+	if err := c.mayMove(account, in.Body.Organization); err != nil {
+		return Account{}, err
+	}
+	revision, err := c.ifRevision(account.Revision)
+	if err != nil {
 		return Account{}, err
 	}
 	ctx, cancel := c.commit()
 	defer cancel()
 	return c.changed(a.Store.UpdateAccount(ctx, c.actor, in.ID, keystore.AccountPatch{
 		Name: field(in.Body.Name), Organization: field(in.Body.Organization), DefaultVersion: field(in.Body.DefaultAPIVersion),
+		IfRevision: revision,
 	}))
 }
 
 func (a *API) connectAccount(c *call, in *connectionInput) (Account, error) {
-	a.objects.Lock()
-	defer a.objects.Unlock()
+	if err := c.coversPath(auth.AccountObject, in.ConnectedID); err != nil {
+		return Account{}, err
+	}
 	ctx, cancel := c.commit()
 	defer cancel()
 	return c.changed(a.Store.Connect(ctx, c.actor, in.ID, in.ConnectedID))
 }
 
 func (a *API) disconnectAccount(c *call, in *connectionInput) (Account, error) {
-	a.objects.Lock()
-	defer a.objects.Unlock()
 	ctx, cancel := c.commit()
 	defer cancel()
 	return c.changed(a.Store.Disconnect(ctx, c.actor, in.ID, in.ConnectedID))

@@ -6,12 +6,12 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"go.uber.org/zap"
 
+	"github.com/keystile/keystile/admin/auth"
 	"github.com/keystile/keystile/keystore"
 	"github.com/keystile/keystile/policy"
 	"github.com/keystile/keystile/requestlog"
@@ -33,12 +33,16 @@ type Config struct {
 	// no site serves it. It must be set.
 	Rules func(host string) *policy.Rules
 
-	// Actor says who calls. Authentication is the mounting side's: an error ends the call, as it is if it is an *Error,
-	// else as a bare 401. It must be set: fail closed, an API that forgot to ask who calls does not come up.
-	Actor func(*http.Request) (keystore.Actor, error)
+	// Caller says who calls, and what they may do. Authentication is the mounting side's: an error ends the call, as it is
+	// if it is an *Error or an *auth.Refusal, else as a bare 401. It must be set: fail closed, an API that forgot to ask who
+	// calls does not come up.
+	Caller func(*http.Request) (*auth.Caller, error)
+
+	// Tokens says that the mounting side asks for admin tokens. It changes nothing but the document, which then says so.
+	Tokens bool
 
 	// Idempotency keeps the answers of POSTs with an Idempotency-Key for 24 h. Share one among handlers that serve the
-	// same store, and keep it over a reload. Default: a new MemoryIdempotency.
+	// same store, and keep it over a reload. Default: a new StoreIdempotency.
 	Idempotency IdempotencyStore
 
 	// Node is this node's name in answers that list the nodes of the fleet. Default: "local".
@@ -57,10 +61,6 @@ type Config struct {
 // API serves the admin API. It is safe for concurrent use.
 type API struct {
 	Config
-
-	// objects orders the changes of organizations and accounts, so that nothing changes one between the check of its
-	// If-Match and the commit. For keys the store does that, under its own lock.
-	objects sync.Mutex
 
 	router     router
 	registry   huma.Registry
@@ -81,8 +81,8 @@ func New(c Config) (http.Handler, error) {
 		return nil, errors.New("admin API: Catalog is missing")
 	case c.Rules == nil:
 		return nil, errors.New("admin API: Rules is missing")
-	case c.Actor == nil:
-		return nil, errors.New("admin API: Actor is missing")
+	case c.Caller == nil:
+		return nil, errors.New("admin API: Caller is missing")
 	}
 	if c.Node == "" {
 		c.Node = "local"
@@ -94,7 +94,7 @@ func New(c Config) (http.Handler, error) {
 		c.Logger = zap.NewNop()
 	}
 	if c.Idempotency == nil {
-		c.Idempotency = NewMemoryIdempotency(c.Now)
+		c.Idempotency = NewStoreIdempotency(c.Store, c.Now)
 	}
 	a := &API{Config: c}
 	a.newDocument()
@@ -103,11 +103,14 @@ func New(c Config) (http.Handler, error) {
 	a.registerSandboxes()
 	a.registerKeys()
 	a.registerKeyLife()
+	a.registerSchedule()
+	a.registerKeyUsage()
 	a.registerImport()
 	a.registerResources()
 	a.registerExplain()
 	a.registerRequestLogs()
 	a.registerKeySet()
+	a.registerAdminTokens()
 	if err := a.registerDocument(); err != nil {
 		return nil, fmt.Errorf("admin API: building the OpenAPI document: %w", err)
 	}
@@ -138,22 +141,6 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c.path = params
-	if route.public {
-		serve(c)
-		return
-	}
-
-	actor, err := a.Actor(r)
-	if err != nil {
-		var own *Error
-		if !errors.As(err, &own) {
-			// fail closed, and say nothing of why: the cause may describe somebody else's credential.
-			own = newError(http.StatusUnauthorized, codeUnauthenticated, "", "this call needs a valid credential")
-		}
-		c.fail(own)
-		return
-	}
-	c.actor = actor
 	serve(c)
 }
 

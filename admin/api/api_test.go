@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/keystile/keystile/admin/api"
+	"github.com/keystile/keystile/admin/auth"
 	"github.com/keystile/keystile/keystore"
 	"github.com/keystile/keystile/policy"
 )
@@ -17,7 +18,7 @@ func TestNewNeedsItsParts(t *testing.T) {
 		f := newFixture(t)
 		return api.Config{
 			Store: f.store, Log: f.log, Catalog: func() *policy.Catalog { return nil }, Rules: func(string) *policy.Rules { return nil },
-			Actor: func(*http.Request) (keystore.Actor, error) { return keystore.Actor{}, nil },
+			Caller: func(*http.Request) (*auth.Caller, error) { return auth.Root(keystore.Actor{}), nil },
 		}
 	}()
 	if _, err := api.New(whole); err != nil {
@@ -28,7 +29,7 @@ func TestNewNeedsItsParts(t *testing.T) {
 		"Log":     func(c *api.Config) { c.Log = nil },
 		"Catalog": func(c *api.Config) { c.Catalog = nil },
 		"Rules":   func(c *api.Config) { c.Rules = nil },
-		"Actor":   func(c *api.Config) { c.Actor = nil },
+		"Caller":  func(c *api.Config) { c.Caller = nil },
 	} {
 		c := whole
 		remove(&c)
@@ -132,11 +133,16 @@ func TestAcceptedFramings(t *testing.T) {
 	f.ok("POST", "/v1/keys/"+sandboxSecret+"/reveal", "  \n", "Content-Type", "")
 }
 
-func TestActorDecides(t *testing.T) {
+func TestCallerDecides(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	f.refuse = errRefused
-	for _, target := range []string{"/v1/keys", "/v1/docs", "/v1/openapi.json", "/v1/request_logs/tail"} {
+	for _, target := range []string{"/v1/docs", "/v1/openapi.json"} {
+		if a := f.do("GET", target, nil); a.status != 200 {
+			t.Errorf("%s needs a credential: %d", target, a.status)
+		}
+	}
+	for _, target := range []string{"/v1/keys", "/v1/request_logs/tail", "/v1/keys/key_1"} {
 		a := f.do("GET", target, nil)
 		e := a.fails(401, "authentication_required", "")
 		if strings.Contains(e.Message, "secret detail") {
@@ -150,7 +156,7 @@ func TestActorDecides(t *testing.T) {
 	w := httptest.NewRecorder()
 	f.handler.ServeHTTP(w, httptest.NewRequest("GET", "/v1/keys", nil))
 	if w.Code != 403 || !strings.Contains(w.Body.String(), "role_insufficient") {
-		t.Errorf("an *Error of Actor: %d %s", w.Code, w.Body)
+		t.Errorf("an *Error of Caller: %d %s", w.Code, w.Body)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/keystile/keystile/admin/auth"
 	"github.com/keystile/keystile/keystore"
 )
 
@@ -22,9 +23,11 @@ type call struct {
 	ctx   context.Context // of the request; mutations use c.commit()
 	now   time.Time
 	id    string // request id
-	actor keystore.Actor
 	path  map[string]string
 	query url.Values
+
+	caller *auth.Caller // who calls, once enter has let the call in
+	actor  keystore.Actor
 
 	revision uint64 // of the object answered; 0: no ETag
 	claim    *claim // of the Idempotency-Key; nil: none

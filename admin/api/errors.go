@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 
+	"github.com/keystile/keystile/admin/auth"
 	"github.com/keystile/keystile/keystore"
 	"github.com/keystile/keystile/requestlog"
 )
@@ -21,7 +22,7 @@ const (
 )
 
 // Error is every error that the admin API answers, as it stands under "error" in the body. It is also a Go error, so that
-// Config.Actor can return one and have it answered as it is.
+// Config.Caller can return one and have it answered as it is.
 type Error struct {
 	// Status is the HTTP status, 400 to 599. It is not part of the body.
 	Status int `json:"-"`
@@ -34,6 +35,7 @@ type Error struct {
 	DocURL    string    `json:"doc_url,omitempty" doc:"A page about this code"`
 
 	Errors []RowError `json:"errors,omitempty" nullable:"false" doc:"Imports: what is wrong with each row, as far as it was looked at; the fields above repeat the first"`
+	Users  []KeyUser  `json:"users,omitempty" nullable:"false" doc:"key_in_use: who has used the key within the last hour, the latest first"`
 }
 
 // RowError is what is wrong with one row of an import.
@@ -86,6 +88,8 @@ var statusOf = map[keystore.Code]int{
 	keystore.CodeNotRevealable:   http.StatusConflict,
 	keystore.CodeNotDeletable:    http.StatusConflict,
 	keystore.CodeConflict:        http.StatusConflict,
+	keystore.CodeKeyInUse:        http.StatusConflict,
+	keystore.CodeNotRotating:     http.StatusConflict,
 	keystore.CodeRevision:        http.StatusPreconditionFailed,
 	keystore.CodeUnavailable:     http.StatusServiceUnavailable,
 }
@@ -120,6 +124,9 @@ func scrubbed(e *Error) *Error {
 	for i, row := range e.Errors {
 		e.Errors[i].Message, e.Errors[i].Param = requestlog.ScrubTokens(row.Message), requestlog.ScrubTokens(row.Param)
 	}
+	for i, user := range e.Users {
+		e.Users[i].UserAgent = requestlog.ScrubTokens(user.UserAgent)
+	}
 	return e
 }
 
@@ -130,6 +137,7 @@ func asError(err error) (*Error, error) {
 	if errors.As(err, &own) {
 		e := *own
 		e.Errors = slices.Clone(own.Errors) // the caller of asError changes them
+		e.Users = slices.Clone(own.Users)
 		return &e, nil
 	}
 	var rows *keystore.ImportError
@@ -149,6 +157,10 @@ func asError(err error) (*Error, error) {
 			}
 			return e, nil
 		}
+	}
+	var refused *auth.Refusal
+	if errors.As(err, &refused) {
+		return newError(refused.Status, refused.Code, refused.Param, "%s", refused.Message), nil
 	}
 	var filter *requestlog.FilterError
 	if errors.As(err, &filter) {

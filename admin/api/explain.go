@@ -54,7 +54,7 @@ func (a *API) explain(c *call, in *explainInput) (Explanation, error) {
 		}
 		return Explanation{}, badParam("host", "no site with the gateway serves this host")
 	}
-	key, credential, err := a.explainedKey(b)
+	key, credential, err := a.explainedKey(c, b)
 	if err != nil {
 		return Explanation{}, err
 	}
@@ -64,11 +64,12 @@ func (a *API) explain(c *call, in *explainInput) (Explanation, error) {
 	}
 	q.Credential = credential
 	var principal *policy.Principal
+	now := c.now
 	mask := policy.TokenFrom(b.Token.Value).Mask()
 	if key != nil {
-		principal, mask = &key.Principal, key.Mask
+		principal, mask, now = &key.Principal, key.Mask, a.Store.JudgedAt(key, now)
 	}
-	d := rules.Decide(principal, q, a.Store.Directory(), c.now)
+	d := rules.Decide(principal, q, a.Store.Directory(), now)
 	out := Explanation{
 		Allowed: d.Allowed(), Decision: d.Reason.Code(), RequiredPermission: some(policy.Required(&d)), Account: some(d.Account),
 		Explanation: explanation(&d, q, key, mask),
@@ -80,14 +81,14 @@ func (a *API) explain(c *call, in *explainInput) (Explanation, error) {
 }
 
 // explainedKey finds the key that the request is to present, the same way as the gateway does.
-func (a *API) explainedKey(b *Explain) (*keystore.Key, policy.Credential, error) {
+func (a *API) explainedKey(c *call, b *Explain) (*keystore.Key, policy.Credential, error) {
 	id, token := b.Key.Value, b.Token.Value
 	switch {
 	case id != "" && token != "":
 		return nil, 0, badParam("token", "give key or token, not both")
 	case id != "":
 		k, ok := a.Store.Snapshot().Key(id)
-		if !ok {
+		if !ok || !c.coversKey(k) {
 			e := notFound("key", id)
 			e.Param = "key"
 			return nil, 0, e
@@ -102,7 +103,7 @@ func (a *API) explainedKey(b *Explain) (*keystore.Key, policy.Credential, error)
 	}
 	digest := policy.TokenFrom(token).Digest()
 	k, _ := a.Store.Lookup(&digest)
-	if k == nil {
+	if k == nil || !c.coversKey(k) {
 		return nil, policy.CredentialInvalid, nil
 	}
 	return k, policy.CredentialKnown, nil

@@ -20,6 +20,7 @@ import (
 	"github.com/getkin/kin-openapi/routers"
 
 	"github.com/keystile/keystile/admin/api"
+	"github.com/keystile/keystile/admin/auth"
 	"github.com/keystile/keystile/keystore"
 	"github.com/keystile/keystile/keystore/keystoretest"
 	"github.com/keystile/keystile/policy"
@@ -38,7 +39,7 @@ type fixture struct {
 	mu      sync.Mutex
 	now     time.Time
 	actor   keystore.Actor
-	refuse  error             // what Config.Actor answers
+	refuse  error             // what Config.Caller answers
 	answers []*answer         // all of them
 	secrets map[string]string // secret token → id of its key
 }
@@ -93,10 +94,10 @@ func newFixture(t *testing.T, change ...func(*api.Config)) *fixture {
 			}
 			return nil
 		},
-		Actor: func(*http.Request) (keystore.Actor, error) {
+		Caller: func(*http.Request) (*auth.Caller, error) {
 			f.mu.Lock()
 			defer f.mu.Unlock()
-			return f.actor, f.refuse
+			return auth.Root(f.actor), f.refuse
 		},
 	}
 	for _, c := range change {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
-	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
@@ -196,9 +195,7 @@ func TestMemoryIdempotency(t *testing.T) {
 func TestPanicUsesTheKeyUp(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, func(c *api.Config) {
-		actor := c.Actor
-		c.Actor = func(r *http.Request) (keystore.Actor, error) { return actor(r) }
-		c.Store = nil
+		c.Idempotency = api.NewMemoryIdempotency(time.Now)
 		c.Store = new(keystore.Store) // unusable: its first use panics
 	})
 	first := f.do("POST", "/v1/organizations", `{"name":"x"}`, "Idempotency-Key", "k")

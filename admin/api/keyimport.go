@@ -39,7 +39,7 @@ func (a *API) importKeys(c *call, in *importKeysInput) (List[Key], error) {
 	rows := make([]keystore.ImportParams, 0, len(in.Body.Keys))
 	var wrong *Error
 	for i := range in.Body.Keys {
-		row, err := a.importParams(&in.Body.Keys[i])
+		row, err := c.importParams(&in.Body.Keys[i])
 		if err != nil {
 			if wrong, err = addRow(wrong, err, i); err != nil {
 				return List[Key]{}, err
@@ -60,8 +60,11 @@ func (a *API) importKeys(c *call, in *importKeysInput) (List[Key], error) {
 	return listOf(keys, false, c.viewKey), nil
 }
 
-func (a *API) importParams(b *KeyImport) (keystore.ImportParams, error) {
-	params, err := a.keyParams(&b.KeyCreate)
+func (c *call) importParams(b *KeyImport) (keystore.ImportParams, error) {
+	if err := c.coversOwner(b.Account.Value, b.Organization.Value); err != nil {
+		return keystore.ImportParams{}, err
+	}
+	params, err := c.api.keyParams(&b.KeyCreate)
 	if err != nil {
 		return keystore.ImportParams{}, err
 	}

@@ -33,6 +33,7 @@ type Key struct {
 	CreatedAt  time.Time  `json:"created_at"`
 	CreatedBy  string     `json:"created_by"`
 	ExpiresAt  *time.Time `json:"expires_at" doc:"null: never"`
+	ExpiresIn  *int64     `json:"expires_in" doc:"Whole seconds until then, at the time of this answer; null: it never ends, or has ended"`
 	LastUsedAt *time.Time `json:"last_used_at" doc:"Within a minute; null: never used"`
 	LastUsedIP *string    `json:"last_used_ip"`
 
@@ -66,12 +67,19 @@ func (c *call) viewKey(k *keystore.Key) Key {
 		Permissions: viewPermissions(k.Principal.Permissions), ConnectedPermissions: viewPermissions(k.Principal.ConnectedPermissions),
 		IPRanges: k.IPRanges, AllowedOrigins: k.AllowedOrigins,
 		CreatedAt: *stamp(k.CreatedAt), CreatedBy: k.CreatedBy, ExpiresAt: stamp(k.ExpiresAt),
-		Rotation:   Rotation{Predecessor: some(k.Predecessor), Successor: some(k.Successor)},
+		Rotation:   Rotation{Schedule: viewSchedule(k.Schedule), Predecessor: some(k.Predecessor), Successor: some(k.Successor)},
 		Revealable: k.Revealable(), Metadata: k.Metadata,
 	}
 	if out.Permissions != nil && out.ConnectedPermissions == nil {
 		// What the gateway makes of it: null would read as unrestricted.
 		out.ConnectedPermissions = map[string]string{}
+	}
+	if left := k.Remaining(c.now); left > 0 {
+		seconds := int64(left / time.Second)
+		out.ExpiresIn = &seconds
+	}
+	if !c.caller.SeesTokens() {
+		out.Token = ""
 	}
 	if out.Metadata == nil {
 		out.Metadata = map[string]string{}
@@ -151,9 +159,15 @@ func (a *API) listKeys(c *call, in *listKeysInput) (List[Key], error) {
 	if filter.Kind, err = optionalKind(in.Kind); err != nil {
 		return List[Key]{}, err
 	}
+	if c.caller.Limited() {
+		filter.Within = c.coversKey
+		if filter.Account == "" && filter.Organization == "" {
+			filter.Account = c.caller.Account // less to pass over
+		}
+	}
 	snapshot := a.Store.Snapshot()
-	_, known := snapshot.Key(in.StartingAfter)
-	if err := checkCursor(in.StartingAfter, known); err != nil {
+	last, known := snapshot.Key(in.StartingAfter)
+	if err := checkCursor(in.StartingAfter, known && c.coversKey(last)); err != nil {
 		return List[Key]{}, err
 	}
 	rows, more, err := snapshot.Keys(filter, page(in.Limit, in.StartingAfter), c.now)

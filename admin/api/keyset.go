@@ -48,7 +48,7 @@ type keySetInput struct{}
 
 func (a *API) registerKeySet() {
 	handle(a, operation{
-		method: http.MethodGet, path: KeySetPath, id: "get_key_set", tag: "assertions", public: true,
+		method: http.MethodGet, path: KeySetPath, id: "get_key_set", tag: "assertions",
 		summary: "Get the keys that verify assertions",
 		description: "The public keys of the Ed25519 signatures in the assertion header that backends receive from sites with `sign on`, " +
 			"as a JSON Web Key Set. It needs no credential, and may be kept for five minutes.",

@@ -46,6 +46,9 @@ type updateKeyInput struct {
 }
 
 func (a *API) createKey(c *call, in *createKeyInput) (Key, error) {
+	if err := c.coversOwner(in.Body.Account.Value, in.Body.Organization.Value); err != nil {
+		return Key{}, err
+	}
 	params, err := a.keyParams(&in.Body)
 	if err != nil {
 		return Key{}, err

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/keystile/keystile/admin/auth"
 )
 
 // operation is what the document says of a call beside its input and output types.
@@ -19,7 +21,6 @@ type operation struct {
 	status       int      // of success; 0: 200
 	errors       []int    // beside those that any call can answer
 	query        []extra  // query parameters that the call reads for itself
-	public       bool     // no credential is asked for; of all calls of its path
 	etag         bool     // the answer has an ETag
 	precondition bool     // If-Match is honoured
 	media        string   // content type of success if it is not JSON of the output type
@@ -35,7 +36,11 @@ func handle[In, Out any](a *API, op operation, fn func(*call, *In) (Out, error))
 		op.status = http.StatusOK
 	}
 	b := a.newOperation(op, reflect.TypeFor[In](), reflect.TypeFor[Out]())
-	serve := func(c *call) {
+	a.router.add(op.method, op.path, func(c *call) {
+		if err := c.enter(op.id); err != nil {
+			c.fail(err)
+			return
+		}
 		in := new(In)
 		var data []byte
 		if op.method != http.MethodGet {
@@ -66,8 +71,7 @@ func handle[In, Out any](a *API, op operation, fn func(*call, *In) (Out, error))
 			return
 		}
 		c.write(done)
-	}
-	a.router.add(op.method, op.path, serve).public = op.public
+	})
 }
 
 // stream registers a GET whose answer is not JSON of a type: the document itself, its page, the event stream.
@@ -75,6 +79,10 @@ func stream[In any](a *API, op operation, fn func(*call, *In) error) {
 	op.status = http.StatusOK
 	b := a.newOperation(op, reflect.TypeFor[In](), nil)
 	a.router.add(op.method, op.path, func(c *call) {
+		if err := c.enter(op.id); err != nil {
+			c.fail(err)
+			return
+		}
 		in := new(In)
 		if err := b.bind(c, in, nil); err != nil {
 			c.fail(err)
@@ -112,7 +120,15 @@ func (a *API) newDocument() {
 			}},
 		},
 	}
+	if a.Tokens {
+		a.document.Components.SecuritySchemes = map[string]*huma.SecurityScheme{securityScheme: {
+			Type: "http", Scheme: "bearer", BearerFormat: "adm_…", Description: "An admin token, as keystile token create prints it",
+		}}
+	}
 }
+
+// securityScheme is the name of the admin token in the document.
+const securityScheme = "admin_token"
 
 // newOperation adds one operation to the document and makes the binder of its input.
 func (a *API) newOperation(op operation, in, out reflect.Type) *binder {
@@ -139,6 +155,9 @@ func (a *API) newOperation(op operation, in, out reflect.Type) *binder {
 	}
 	for _, status := range possibleErrors(op) {
 		o.Responses[strconv.Itoa(status)] = &huma.Response{Ref: "#/components/responses/Error"}
+	}
+	if rule, _ := auth.RuleOf(op.id); a.Tokens && !rule.Public {
+		o.Security = []map[string][]string{{securityScheme: {}}}
 	}
 	a.document.AddOperation(o)
 	a.operations = append(a.operations, o)
@@ -194,8 +213,8 @@ func headerParams(op operation) []*huma.Param {
 // possibleErrors lists the error statuses that an operation can answer.
 func possibleErrors(op operation) []int {
 	out := []int{http.StatusBadRequest, http.StatusInternalServerError, http.StatusServiceUnavailable}
-	if !op.public {
-		out = append(out, http.StatusUnauthorized)
+	if rule, known := auth.RuleOf(op.id); !known || !rule.Public {
+		out = append(out, http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests)
 	}
 	if strings.Contains(op.path, "{") {
 		out = append(out, http.StatusNotFound)

@@ -64,11 +64,15 @@ func (a *API) registerOrganizations() {
 	}, a.updateOrganization)
 }
 
-func (a *API) listOrganizations(_ *call, in *listOrganizationsInput) (List[Organization], error) {
+func (a *API) listOrganizations(c *call, in *listOrganizationsInput) (List[Organization], error) {
 	snapshot := a.Store.Snapshot()
 	_, known := snapshot.Organization(in.StartingAfter)
-	if err := checkCursor(in.StartingAfter, known); err != nil {
+	if err := checkCursor(in.StartingAfter, known && c.covers("", in.StartingAfter)); err != nil {
 		return List[Organization]{}, err
+	}
+	if c.caller.Limited() {
+		own, ok := snapshot.Organization(c.caller.Organization)
+		return listOf(onlyRow(own, ok && in.StartingAfter == ""), false, viewOrganization), nil
 	}
 	rows, more, err := snapshot.Organizations(page(in.Limit, in.StartingAfter))
 	if err != nil {
@@ -98,18 +102,17 @@ func (a *API) getOrganization(c *call, in *getOrganizationInput) (Organization, 
 }
 
 func (a *API) updateOrganization(c *call, in *updateOrganizationInput) (Organization, error) {
-	a.objects.Lock()
-	defer a.objects.Unlock()
 	o, ok := a.Store.Snapshot().Organization(in.ID)
 	if !ok {
 		return Organization{}, notFound("organization", in.ID)
 	}
-	if _, err := c.ifRevision(o.Revision); err != nil {
+	revision, err := c.ifRevision(o.Revision)
+	if err != nil {
 		return Organization{}, err
 	}
 	ctx, cancel := c.commit()
 	defer cancel()
-	o, err := a.Store.UpdateOrganization(ctx, c.actor, in.ID, keystore.OrganizationPatch{Name: field(in.Body.Name)})
+	o, err = a.Store.UpdateOrganization(ctx, c.actor, in.ID, keystore.OrganizationPatch{Name: field(in.Body.Name), IfRevision: revision})
 	if err != nil {
 		return Organization{}, err
 	}

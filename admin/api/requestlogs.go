@@ -136,7 +136,7 @@ func (a *API) listRequestLogs(c *call, in *listRequestLogsInput) (RequestLogList
 
 func (a *API) getRequestLog(c *call, in *requestLogInput) (RequestLog, error) {
 	r, err := a.Log.Get(c.ctx, in.ID)
-	if errors.Is(err, requestlog.ErrNotFound) {
+	if errors.Is(err, requestlog.ErrNotFound) || err == nil && !c.coversRecord(r) {
 		return RequestLog{}, notFound("request record", in.ID)
 	}
 	if err != nil {
@@ -153,5 +153,7 @@ func (c *call) filter() (requestlog.Filter, error) {
 			values[name] = v
 		}
 	}
-	return requestlog.ParseFilter(values, c.now)
+	filter, err := requestlog.ParseFilter(values, c.now)
+	filter.Within = c.within()
+	return filter, err
 }

@@ -18,11 +18,10 @@ type route struct {
 	pattern  string
 	segments []string // "{name}" matches any one segment
 	methods  map[string]func(*call)
-	public   bool // its calls ask nobody who calls
 }
 
 // add registers serve for method and pattern. A second one for the same pair is a mistake of ours.
-func (t *router) add(method, pattern string, serve func(*call)) *route {
+func (t *router) add(method, pattern string, serve func(*call)) {
 	i := slices.IndexFunc(t.routes, func(r *route) bool { return r.pattern == pattern })
 	if i < 0 {
 		i = len(t.routes)
@@ -36,7 +35,6 @@ func (t *router) add(method, pattern string, serve func(*call)) *route {
 		panic("admin API: registered twice: " + method + " " + pattern)
 	}
 	t.routes[i].methods[method] = serve
-	return t.routes[i]
 }
 
 // match finds the route of an escaped path and its path parameters. A literal segment goes before a parameter. The path

@@ -16,6 +16,9 @@ const (
 	// one is noticed.
 	tailKeepAlive = 15 * time.Second
 
+	// tailRecheck is how often it is asked whether the caller's credential is still good: a stream outlasts its start.
+	tailRecheck = time.Second
+
 	// tailWrite bounds one write: a reader that takes nothing for so long is gone.
 	tailWrite = 30 * time.Second
 
@@ -29,6 +32,7 @@ func (a *API) tailRequestLogs(c *call, _ *tailInput) error {
 	if err != nil {
 		return err
 	}
+	filter.Within = nil // each record is judged when it comes, by what the caller covers then
 	h := c.w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("X-Accel-Buffering", "no")
@@ -44,6 +48,9 @@ func (a *API) tailRequestLogs(c *call, _ *tailInput) error {
 	ended := make(chan error, 1)
 	go func() {
 		ended <- a.Log.Tail(ctx, filter, func(r *requestlog.Record) error {
+			if !c.coversRecord(r) {
+				return nil
+			}
 			event := tailEvent(r)
 			select {
 			case records <- event:
@@ -57,12 +64,15 @@ func (a *API) tailRequestLogs(c *call, _ *tailInput) error {
 	if out.send([]byte(": tailing\n\n")) != nil {
 		return nil
 	}
+	recheck := time.NewTicker(tailRecheck)
+	defer recheck.Stop()
 	tick := time.NewTicker(tailKeepAlive)
 	defer tick.Stop()
 	for {
 		var event []byte
 		select {
 		case event = <-records:
+		case <-recheck.C:
 		case <-tick.C:
 			event = []byte(": still here\n\n")
 		case err := <-ended:
@@ -78,7 +88,11 @@ func (a *API) tailRequestLogs(c *call, _ *tailInput) error {
 		case <-ctx.Done():
 			return nil
 		}
-		if out.send(event) != nil {
+		if !c.caller.Still() {
+			_ = out.send(c.errorEvent(newError(http.StatusUnauthorized, codeUnauthenticated, "", "the credential of this stream is not good any more")))
+			return nil
+		}
+		if event != nil && out.send(event) != nil {
 			return nil
 		}
 	}

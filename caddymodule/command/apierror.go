@@ -20,6 +20,8 @@ type apiError struct {
 
 	// Errors are all that is wrong with an import, the error itself among them.
 	Errors []api.RowError `json:"errors"`
+	// Users are who uses the key that was not ended.
+	Users []api.KeyUser `json:"users"`
 }
 
 // Error is one sentence, and in brackets what a script or a bug report needs.

@@ -25,6 +25,7 @@ func commands() []caddycmd.Command {
 		accountCommand(),
 		sandboxCommand(),
 		keyCommand(),
+		tokenCommand(),
 		logCommand(),
 		explainCommand(),
 		catalogCommand(),

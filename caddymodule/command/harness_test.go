@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/keystile/keystile/admin/api"
+	"github.com/keystile/keystile/admin/auth"
 	"github.com/keystile/keystile/keystore"
 	"github.com/keystile/keystile/keystore/keystoretest"
 	"github.com/keystile/keystile/policy"
@@ -59,14 +60,14 @@ func newServer(t *testing.T) *server {
 		Rules:   func(string) *policy.Rules { return rules },
 	}
 	local, remote := config, config
-	local.Actor = func(*http.Request) (keystore.Actor, error) {
-		return keystore.Actor{Kind: "local", Name: "admin endpoint"}, nil
+	local.Caller = func(*http.Request) (*auth.Caller, error) {
+		return auth.Root(keystore.Actor{Kind: "local", Name: "admin endpoint"}), nil
 	}
-	remote.Actor = func(r *http.Request) (keystore.Actor, error) {
+	remote.Caller = func(r *http.Request) (*auth.Caller, error) {
 		if r.Header.Get("Authorization") != "Bearer "+adminToken {
-			return keystore.Actor{}, context.Canceled // any error: the API answers a bare 401
+			return nil, context.Canceled // any error: the API answers a bare 401
 		}
-		return keystore.Actor{Kind: "admin_token", Name: "test"}, nil
+		return auth.Root(keystore.Actor{Kind: "admin_token", Name: "test"}), nil
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/keystile/", http.StripPrefix("/keystile", mount(t, local)))

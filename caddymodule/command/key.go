@@ -21,7 +21,8 @@ organization keys.
 A key's token is printed once, by the command that makes it, and for some keys
 again by 'key reveal'. No command takes a token as an argument; 'key import' reads
 tokens from a file or from standard input.`,
-		keyCreate, keyList, keyGet, keyEdit, keyDelete, keyReveal, keyRotate, keyDuplicate, keyImport)
+		keyCreate, keyList, keyGet, keyEdit, keyDelete, keyReveal, keyRotate, keyScheduleRotation, keyUnscheduleRotation,
+		keyEndRotation, keyUsage, keyDuplicate, keyImport)
 }
 
 func keyList() *cobra.Command {
@@ -46,9 +47,9 @@ func keyList() *cobra.Command {
 	return leaf(cmd, nil, func(c *call) error {
 		query := make(url.Values)
 		c.filter(query, "account", "organization", "sandbox", "mode", "kind", "status", "query")
-		head := []string{"ID", "KIND", "MODE", "STATUS", "TOKEN", "OWNER", "LAST USED", "NAME"}
+		head := []string{"ID", "KIND", "MODE", "STATUS", "TOKEN", "OWNER", "EXPIRES", "LAST USED", "NAME"}
 		return list(c, pathTo("keys"), query, head, func(k *api.Key) []string {
-			return []string{k.ID, k.Kind, k.Mode, k.Status, k.TokenMasked, ownerOf(k), moment(k.LastUsedAt), k.Name}
+			return []string{k.ID, k.Kind, k.Mode, k.Status, k.TokenMasked, ownerOf(k), remaining(k), moment(k.LastUsedAt), k.Name}
 		})
 	})
 }
@@ -149,9 +150,10 @@ func (c *call) showKey(k *api.Key) error {
 		field{"allowed origins", strings.Join(k.AllowedOrigins, " ")},
 		field{"created", moment(&k.CreatedAt)},
 		field{"created by", k.CreatedBy},
-		field{"expires", moment(k.ExpiresAt)},
+		field{"expires", expiryText(k)},
 		field{"last used", strings.TrimSpace(moment(k.LastUsedAt) + " " + text(k.LastUsedIP))},
 		field{"metadata", pairText(k.Metadata)},
+		field{"rotated next", scheduleText(k.Rotation.Schedule)},
 		field{"replaces", text(k.Rotation.Predecessor)},
 		field{"replaced by", text(k.Rotation.Successor)},
 		field{"revealable", revealable},

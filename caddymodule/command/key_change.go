@@ -55,8 +55,8 @@ func keyReveal() *cobra.Command {
 		Short: "Prints a key's token, where that is still possible",
 		Long: `
 Prints the token of a key: of publishable and sandbox keys any number of times, of
-an account's default live secret key once. Every other live key was shown when it
-was made, and is not kept.`,
+an account's default live secret key and of a replacement that a schedule has made
+once. Every other live key was shown when it was made, and is not kept.`,
 		Example: `
   keystile key reveal key_3Jd8sVwQ0xTnB6Lm
   keystile key reveal key_3Jd8sVwQ0xTnB6Lm --token-only | vault kv put secret/api token=-`,
@@ -78,7 +78,8 @@ func keyRotate() *cobra.Command {
 		Long: `
 Makes a replacement that works at once, and ends the old key: now, or at any time
 up to seven days on. The replacement keeps permissions, IP ranges, note and
-metadata.`,
+metadata. 'key usage' shows who still uses the old key, 'key end-rotation' ends it
+early, and 'key edit --expires-at' moves its end.`,
 		Example: `
   keystile key rotate key_3Jd8sVwQ0xTnB6Lm
   keystile key rotate key_3Jd8sVwQ0xTnB6Lm --expire-in 24h`,

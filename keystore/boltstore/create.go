@@ -51,7 +51,7 @@ func initialize(path string) error {
 		if err != nil {
 			return err
 		}
-		for _, name := range append([][]byte{bucketEvents, bucketUsage}, tables()...) {
+		for _, name := range append([][]byte{bucketEvents, bucketUsage, bucketKept}, tables()...) {
 			if _, err := tx.CreateBucket(name); err != nil {
 				return err
 			}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -32,10 +33,13 @@ var (
 		keystore.TableAccount:      []byte("accounts"),
 		keystore.TableSandbox:      []byte("sandboxes"),
 		keystore.TableKey:          []byte("keys"),
+		keystore.TableAdminToken:   []byte("admin_tokens"),
+		keystore.TableWebhook:      []byte("webhook_endpoints"),
 	}
 	// tableOrder is the order of a load: owners before what they own.
 	tableOrder = []keystore.Table{
 		keystore.TableOrganization, keystore.TableAccount, keystore.TableSandbox, keystore.TableKey,
+		keystore.TableAdminToken, keystore.TableWebhook,
 	}
 
 	metaFormat = []byte("format")
@@ -105,6 +109,9 @@ func (s *Store) open(o *Options) error {
 	if err = s.stillThere(file); err == nil {
 		err = s.view(checkFormat)
 	}
+	if err == nil {
+		err = s.addLateBuckets()
+	}
 	if err != nil {
 		return errors.Join(err, s.db.Close())
 	}
@@ -148,7 +155,8 @@ func checkFormat(tx *bolt.Tx) error {
 		return errors.New("the file is no key store of this program")
 	}
 	for _, name := range append([][]byte{bucketEvents, bucketUsage}, tables()...) {
-		if tx.Bucket(name) == nil {
+		late := slices.ContainsFunc(lateBuckets(), func(l []byte) bool { return bytes.Equal(l, name) })
+		if tx.Bucket(name) == nil && !late {
 			return fmt.Errorf("the file is damaged: it has no %s", name)
 		}
 	}

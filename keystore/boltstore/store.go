@@ -50,11 +50,18 @@ func (s *Store) Load(ctx context.Context, row func(keystore.Row) error) (head ke
 		if head, err = decodeHead(tx.Bucket(bucketMeta).Get(metaHead)); err != nil {
 			return err
 		}
+		stages, err := loadStages(tx)
+		if err != nil {
+			return err
+		}
 		count := 0
 		for _, table := range tableOrder {
 			err := tx.Bucket(bucketTables[table]).ForEach(func(id, data []byte) error {
 				if count++; count%1024 == 0 && ctx.Err() != nil {
 					return ctx.Err()
+				}
+				if stages.hold(table, id) {
+					return nil
 				}
 				return row(keystore.Row{Table: table, ID: string(id), Data: data})
 			})
@@ -96,6 +103,9 @@ func (s *Store) Commit(ctx context.Context, c *keystore.Commit) error {
 			if err != nil {
 				return err
 			}
+		}
+		if err := commitStage(tx, c.Stage); err != nil {
+			return err
 		}
 		events := tx.Bucket(bucketEvents)
 		events.FillPercent = fillPercent

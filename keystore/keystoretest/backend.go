@@ -38,6 +38,10 @@ func RunBackend(t *testing.T, place func(t *testing.T) (open func() (keystore.Ba
 			tc.run(t, openAt(t, place(t)))
 		})
 	}
+	t.Run("Kept", func(t *testing.T) {
+		t.Parallel()
+		runKept(t, place)
+	})
 	t.Run("Faults", func(t *testing.T) {
 		t.Parallel()
 		runFaults(t, place)

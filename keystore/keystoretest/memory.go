@@ -25,6 +25,8 @@ type content struct {
 	events []keystore.EventRow
 	usage  map[string]keystore.Usage
 	meta   map[string][]byte
+	stages map[string]staged
+	kept   map[string]keystore.KeptRow
 }
 
 type rowKey struct {
@@ -40,6 +42,7 @@ func NewMemory() *Memory {
 		rows:  make(map[rowKey][]byte),
 		usage: make(map[string]keystore.Usage),
 		meta:  make(map[string][]byte),
+		kept:  make(map[string]keystore.KeptRow),
 	}}
 }
 
@@ -92,6 +95,9 @@ func (m *Memory) Commit(ctx context.Context, commit *keystore.Commit) error {
 	defer leave()
 	if c.head != commit.Previous {
 		return keystore.ErrStale
+	}
+	if err := c.commitStage(commit.Stage); err != nil {
+		return err
 	}
 	for _, r := range commit.Rows {
 		k := rowKey{r.Table, r.ID}

@@ -1,0 +1,132 @@
+package auth
+
+import (
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/keystile/keystile/keystore"
+	"github.com/keystile/keystile/policy"
+)
+
+// Caller is who calls: the actor that events name, a role, and perhaps a limit. The zero Caller may do nothing.
+type Caller struct {
+	Actor        keystore.Actor
+	Role         keystore.Role
+	Organization string    // limited to this organization, its member accounts and what is theirs; "": not
+	Account      string    // limited to this account; "": not. At most one of the two is set
+	ExpiresAt    time.Time // when the credential ends; zero: never
+
+	root  bool
+	valid func() bool
+}
+
+// Root is the machine's administrator: whoever reaches Caddy's admin endpoint. Everything is allowed, and no table is asked.
+func Root(actor keystore.Actor) *Caller {
+	return &Caller{Actor: actor, Role: keystore.RoleOwner, root: true}
+}
+
+// Refusal is why a call is not made. It is fit to be answered.
+type Refusal struct {
+	Status     int // 401, 403 or 429
+	Code       string
+	Param      string // the field at fault, "" if none is
+	Message    string
+	RetryAfter time.Duration // of a 429
+	Guess      bool          // a 401 for a credential that nobody has: somebody may be trying out
+}
+
+// Error is the message.
+func (r *Refusal) Error() string { return r.Code + ": " + r.Message }
+
+// The codes of refusals.
+const (
+	CodeRequired  = "authentication_required"
+	CodeInvalid   = "admin_token_invalid"
+	CodeExpired   = "admin_token_expired"
+	CodeLocked    = "rate_limit"
+	CodeRole      = "role_insufficient"
+	CodeLimit     = "scope_insufficient"
+	CodeUndecided = "operation_not_open"
+)
+
+func forbidden(code, format string, args ...any) *Refusal {
+	return &Refusal{Status: http.StatusForbidden, Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+// Limited says whether there is anything that the caller does not see.
+func (c *Caller) Limited() bool { return c.Organization != "" || c.Account != "" }
+
+// limit names what the caller is limited to.
+func (c *Caller) limit() string {
+	if c.Organization != "" {
+		return "organization '" + c.Organization + "'"
+	}
+	return "account '" + c.Account + "'"
+}
+
+// SeesTokens says whether answers may hold tokens, publishable ones included.
+func (c *Caller) SeesTokens() bool { return c.Role.Includes(keystore.RoleDeveloper) }
+
+// Still says whether the credential is good at this moment. Streams ask it, since they outlast the check at their start.
+func (c *Caller) Still() bool { return c.root || c.valid != nil && c.valid() }
+
+// May says whether the caller may make a call, by the id of its operation. What the call is about is another question.
+func (c *Caller) May(operation string) error {
+	if c.root {
+		return nil
+	}
+	rule, ok := table[operation]
+	switch {
+	case !ok:
+		// Fail closed: somebody added a call and did not say who may make it.
+		return forbidden(CodeUndecided, "this call is open only at the gateway's own admin endpoint")
+	case !c.Role.Includes(rule.Role):
+		return forbidden(CodeRole, "the role %s may not make this call: it needs %s", c.Role, rule.Role)
+	case rule.Reach == Everything && c.Limited(),
+		rule.Reach == Organization && c.Account != "":
+		return forbidden(CodeLimit, "this call reaches beyond %s, to which the token is limited", c.limit())
+	}
+	return nil
+}
+
+// Covers says whether what belongs to the account or the organization is the caller's to see. Give one of them; what
+// belongs to neither is for unlimited callers only.
+func (c *Caller) Covers(d policy.Directory, account, organization string) bool {
+	switch {
+	case c.Account != "":
+		return account == c.Account
+	case c.Organization == "":
+		return c.root || c.Role != ""
+	case account != "":
+		return d.MemberOf(account, c.Organization)
+	}
+	return organization == c.Organization
+}
+
+// MayGrant says whether the caller may make or take away an admin token with these rights: none that reaches further than
+// the caller, and owners are for owners. What it is limited to must be covered; that is the caller of this to check first.
+func (c *Caller) MayGrant(role keystore.Role, organization, account string) error {
+	if !c.Role.Includes(role) {
+		r := forbidden(CodeRole, "the role %s may not handle tokens of the role %s: nobody hands on more than they have", c.Role, role)
+		r.Param = "role"
+		return r
+	}
+	if c.Limited() && organization == "" && account == "" {
+		return forbidden(CodeLimit, "a token without a limit reaches beyond %s: limit it to that or to less", c.limit())
+	}
+	if c.Account != "" && organization != "" {
+		return forbidden(CodeLimit, "a token for an organization reaches beyond %s", c.limit())
+	}
+	return nil
+}
+
+// MayLast says whether the caller may make a token that ends then (zero: never): none outlives its maker's.
+func (c *Caller) MayLast(expires time.Time) error {
+	if c.ExpiresAt.IsZero() || !expires.IsZero() && !expires.After(c.ExpiresAt) {
+		return nil
+	}
+	r := forbidden(CodeLimit, "a token may not outlive the one that makes it: give expires_at, not after %s", c.ExpiresAt.Format(time.RFC3339))
+	r.Param = "expires_at"
+	return r
+}

@@ -1,0 +1,197 @@
+package caddymodule
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/keystile/keystile/admin/api"
+	"github.com/keystile/keystile/admin/auth"
+	"github.com/keystile/keystile/policy"
+)
+
+func init() {
+	caddy.RegisterModule(AdminSite{})
+	httpcaddyfile.RegisterHandlerDirective("keystile_admin", parseAdminSite)
+	// Before the directives that answer: a fallback like `respond 404` must not hide it. What redirects, rewrites or asks for
+	// a login comes earlier.
+	httpcaddyfile.RegisterDirectiveOrder("keystile_admin", httpcaddyfile.Before, "respond")
+}
+
+// AdminSite serves Keystile's admin API under /v1, to callers with an admin token (`Authorization: Bearer adm_…`). The API's
+// document at /v1/openapi.json and its readable form at /v1/docs are open. It answers every request and calls no handler
+// after it.
+//
+// Requests that a browser makes for another site are refused. An address that tries ten invalid tokens is locked out for a
+// minute, with whatever token it comes then; who the client is behind a proxy is told by Caddy's `trusted_proxies`.
+//
+// It needs the app `keystile`, and makes it with its defaults if the configuration has none.
+type AdminSite struct {
+	app    *App
+	server *caddyhttp.Server // nil outside of a server
+	ending context.Context   // done when the server begins to shut down
+}
+
+// CaddyModule returns the Caddy module information.
+func (AdminSite) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.keystile_admin",
+		New: func() caddy.Module { return new(AdminSite) },
+	}
+}
+
+// Provision finds the app, and sees to it that event streams end with the server: it would wait for them for ever.
+func (s *AdminSite) Provision(ctx caddy.Context) error {
+	app, err := ctx.App("keystile")
+	if err != nil {
+		return fmt.Errorf("getting keystile app: %w", err)
+	}
+	s.app = app.(*App)
+	s.server, _ = ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	ending, end := context.WithCancel(context.Background())
+	s.ending = ending
+	if s.server != nil {
+		s.server.RegisterOnShutdown(end)
+	}
+	context.AfterFunc(ctx, end)
+	return nil
+}
+
+// tailPath is the API's one call that has no end of its own.
+const tailPath = "/v1/request_logs/tail"
+
+// clientKey is the key of the client's address in the context of a request to the API.
+type clientKey struct{}
+
+// ServeHTTP answers one request. The next handler is never called: a site's fallback must not answer in the API's place.
+func (s *AdminSite) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	h := w.Header()
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Frame-Options", "DENY")
+	if foreignOrigin(r) {
+		return writeAdminError(w, http.StatusForbidden, string(api.TypeInvalidRequest), "cross_origin_refused",
+			"This request was made by a page of another site. The admin API answers programs, and pages of its own site.")
+	}
+	if r.URL.Path == "/" && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+		// Relative, so that it holds under any prefix that the site takes off.
+		h.Set("Location", "./v1/docs")
+		h.Set("Cache-Control", "no-store")
+		w.WriteHeader(http.StatusFound)
+		return nil
+	}
+	handler, err := s.app.run.site()
+	if err != nil {
+		s.app.run.settings.logger.Error("admin API is unavailable", zap.Error(err))
+		return writeAdminError(w, http.StatusServiceUnavailable, string(api.TypeAPI), policy.ReasonGatewayUnavailable.Code(),
+			"The key store is not open.")
+	}
+	ctx := r.Context()
+	if r.URL.Path == tailPath {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(s.ending, cancel)()
+	}
+	client := clientAddress(r, s.server, trustedPeer(ctx))
+	handler.ServeHTTP(w, r.WithContext(context.WithValue(ctx, clientKey{}, client)))
+	return nil
+}
+
+// foreignOrigin says whether a browser made the request for another site. It goes further than net/http's
+// CrossOriginProtection, which lets reads through: nothing here is for other sites to read. Following a link to the
+// documentation is no such request. Programs send neither header.
+func foreignOrigin(r *http.Request) bool {
+	for _, origin := range r.Header.Values("Origin") {
+		// "null" is the origin of sandboxed pages and files: nobody's.
+		if u, err := url.Parse(origin); err != nil || u.Host == "" || !strings.EqualFold(u.Host, r.Host) {
+			return true
+		}
+	}
+	for _, site := range r.Header.Values("Sec-Fetch-Site") {
+		if site == "same-origin" || site == "none" {
+			continue
+		}
+		followed := r.Header.Get("Sec-Fetch-Mode") == "navigate" && (r.Method == http.MethodGet || r.Method == http.MethodHead)
+		if !followed {
+			return true
+		}
+	}
+	return false
+}
+
+// newSiteAdmin builds the admin API for sites.
+func (a *App) newSiteAdmin() (http.Handler, error) {
+	g, err := a.open()
+	if err != nil {
+		return nil, err
+	}
+	tokens := &auth.Tokens{Store: g.store, Now: g.now}
+	config := a.apiConfig(g)
+	config.Tokens = true
+	config.Caller = func(r *http.Request) (*auth.Caller, error) {
+		client, _ := r.Context().Value(clientKey{}).(netip.Addr)
+		return g.admit(tokens, r, client)
+	}
+	return api.New(config)
+}
+
+// admit finds the caller of a request, unless its address is locked out. Only invalid tokens count: none at all and an
+// expired one are no guesses.
+func (g *gate) admit(tokens *auth.Tokens, r *http.Request, client netip.Addr) (*auth.Caller, error) {
+	now := g.now()
+	if wait := g.lockout.locked(client, now); wait > 0 {
+		return nil, &auth.Refusal{
+			Status: http.StatusTooManyRequests, Code: auth.CodeLocked, RetryAfter: wait,
+			Message: "too many invalid tokens came from this address: it is locked out for a while",
+		}
+	}
+	caller, err := tokens.Caller(r, client)
+	if refusal, ok := err.(*auth.Refusal); ok && refusal.Guess { //nolint:errorlint // its documented type
+		g.lockout.allow(client, now)
+		if g.lockout.locked(client, now) > 0 {
+			g.logger.Warn("locked an address out of the admin site: too many invalid tokens", zap.Stringer("address", client))
+		}
+	}
+	return caller, err
+}
+
+// parseAdminSite sets up the handler of the directive. Syntax:
+//
+//	keystile_admin [<matcher>]
+func parseAdminSite(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	site := new(AdminSite)
+	if err := site.UnmarshalCaddyfile(h.Dispenser); err != nil {
+		return nil, err
+	}
+	return site, nil
+}
+
+// UnmarshalCaddyfile sets up the handler from Caddyfile tokens. It has no options.
+func (*AdminSite) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume directive name
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	return refuseBlock(d, "keystile_admin")
+}
+
+// Interface guards
+var (
+	_ caddy.Module                = (*AdminSite)(nil)
+	_ caddy.Provisioner           = (*AdminSite)(nil)
+	_ caddyfile.Unmarshaler       = (*AdminSite)(nil)
+	_ caddyhttp.MiddlewareHandler = (*AdminSite)(nil)
+)

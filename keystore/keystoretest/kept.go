@@ -1,0 +1,59 @@
+package keystoretest
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"github.com/keystile/keystile/keystore"
+)
+
+// runKept checks what a backend promises of values that have an end. place is as for RunBackend.
+func runKept(t *testing.T, place func(t *testing.T) (open func() (keystore.Backend, error))) {
+	ctx := t.Context()
+	b := openAt(t, place(t))
+	at := time.Date(2026, 3, 1, 12, 0, 0, int(7*time.Millisecond), time.UTC)
+	data := []byte{0, 255, 1}
+	put := []keystore.KeptRow{{ID: "one", Expires: at, Data: data}, {ID: "two", Expires: at.Add(time.Hour), Data: []byte("2")}}
+	if err := b.Keep(ctx, put, nil); err != nil {
+		t.Fatalf("Keep: %v", err)
+	}
+	data[0] = 9 // the caller's own again
+	if err := b.Keep(ctx, []keystore.KeptRow{{ID: "three", Expires: at, Data: []byte("3")}, {ID: "two", Expires: at, Data: []byte("again")}},
+		[]string{"nothing", "two"}); err != nil {
+		t.Fatalf("Keep: %v", err)
+	}
+	check := func(when string) {
+		t.Helper()
+		for id, want := range map[string]string{"one": "\x00\xff\x01", "two": "again", "three": "3"} {
+			r, err := b.Kept(ctx, id)
+			if err != nil || r == nil || string(r.Data) != want || !r.Expires.Equal(at) || r.ID != id {
+				t.Errorf("%s: Kept(%s) = %+v, %v; want %q until %v", when, id, r, err, want, at)
+			}
+		}
+		if r, err := b.Kept(ctx, "nothing"); r != nil || err != nil {
+			t.Errorf("%s: a value that is not there: %+v, %v", when, r, err)
+		}
+		seen := map[string][]byte{}
+		err := b.LoadKept(ctx, func(r keystore.KeptRow) error {
+			seen[r.ID] = bytes.Clone(r.Data)
+			return nil
+		})
+		if err != nil || len(seen) != 3 || string(seen["two"]) != "again" {
+			t.Errorf("%s: LoadKept saw %q, %v", when, seen, err)
+		}
+	}
+	check("at once")
+	b.restart(t)
+	check("after a restart")
+	if err := b.Keep(ctx, nil, []string{"one", "two", "three"}); err != nil {
+		t.Fatalf("removing: %v", err)
+	}
+	b.restart(t)
+	if r, err := b.Kept(ctx, "one"); r != nil || err != nil {
+		t.Errorf("a removed value: %+v, %v", r, err)
+	}
+	if head, err := b.Head(ctx); err != nil || head != (keystore.Head{}) {
+		t.Errorf("keeping moved the head: %+v, %v", head, err)
+	}
+}

@@ -132,8 +132,9 @@ func TestKilledProcessLosesNothingOld(t *testing.T) {
 				t.Fatalf("round %d: record %d has number %d: one is missing or doubled", round, i, n)
 			}
 		}
+		bound := MaxFlushInterval + allowance(told)
 		for _, a := range told {
-			if age := killed.Sub(a.at); age > MaxFlushInterval && a.number >= int64(len(got)) {
+			if age := killed.Sub(a.at); age > bound && a.number >= int64(len(got)) {
 				t.Errorf("round %d: record %d was accepted %v before the kill and is lost; %d are stored", round, a.number, age, len(got))
 				break
 			}
@@ -164,6 +165,16 @@ func TestKilledProcessLosesNothingOld(t *testing.T) {
 	if s := j.Stats(); listed != total || s.Skipped != 0 || s.Errors != 0 {
 		t.Errorf("in the end: got %d records listed and %+v, want %d and nothing skipped", listed, s, total)
 	}
+}
+
+// allowance is what the promise is widened by on a machine that lets the child wait for a processor: the promise counts from
+// when the child could run. The child tells of itself every millisecond, so that a longer silence is how long it stood.
+func allowance(told []accepted) time.Duration {
+	var stood time.Duration
+	for i := 1; i < len(told); i++ {
+		stood = max(stood, told[i].at.Sub(told[i-1].at))
+	}
+	return min(max(4*stood, 100*time.Millisecond), time.Second)
 }
 
 // readNumbers reads a file's requests. Each line must be whole, for us and for any other reader of JSON.

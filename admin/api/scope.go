@@ -59,7 +59,9 @@ func (c *call) covers(account, organization string) bool {
 	return c.caller.Covers(c.api.Store.Directory(), account, organization)
 }
 
-func (c *call) coversKey(k *keystore.Key) bool { return k != nil && c.covers(k.Account, k.Organization) }
+func (c *call) coversKey(k *keystore.Key) bool {
+	return k != nil && c.covers(k.Account, k.Organization)
+}
 
 // coversPath judges an object that a path names. What is not there gets the same answer.
 func (c *call) coversPath(object auth.Object, id string) error {

@@ -27,7 +27,8 @@ import (
 //
 // Beside testscript's own commands they have:
 //
-//	gateway              starts a gateway; CADDY_ADMIN names its admin endpoint, SITE a site behind which everything answers
+//	gateway              starts a gateway; CADDY_ADMIN names its admin endpoint, SITE a site behind which everything answers,
+//	                     ADMIN_SITE one with keystile_admin
 //	keystile ARGS…       runs the binary and wants exit code 0, with ! exit code 1
 //	misuse ARGS…         runs the binary and wants exit code 2, a usage hint, and nothing on standard output
 //	field NAME PATH      sets NAME to the value at PATH (as data.0.id) of the JSON on standard output
@@ -96,13 +97,16 @@ func startGateway(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	tb := tbOf(ts)
 	site := gatetest.FreeAddr(tb)
+	adminSite := gatetest.FreeAddr(tb)
 	_, port, _ := strings.Cut(site, ":")
 	g := gatetest.Launch(tb, gatetest.Config{
 		Keystile: scriptCatalog,
-		Sites:    "http://:" + port + " {\n\tbind 127.0.0.1\n\tkeystile {\n\t\tmode any\n\t\topen /healthz\n\t}\n\trespond \"hello\" 200\n}",
+		Sites: "http://:" + port + " {\n\tbind 127.0.0.1\n\tkeystile {\n\t\tmode any\n\t\topen /healthz\n\t}\n\trespond \"hello\" 200\n}\n" +
+			"http://" + adminSite + " {\n\tbind 127.0.0.1\n\tkeystile_admin\n}",
 	})
 	ts.Setenv("CADDY_ADMIN", g.AdminAddr)
 	ts.Setenv("SITE", site)
+	ts.Setenv("ADMIN_SITE", adminSite)
 	ts.Setenv("CONFIG", g.ConfigPath())
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"sync/atomic"
 	"time"
 )
 
@@ -11,7 +12,16 @@ import (
 // of its exchange.
 type requestBody struct {
 	io.ReadCloser
-	x *exchange
+	x     *exchange
+	begun atomic.Bool // somebody reads it
+	ended atomic.Bool // it has been read to its end
+}
+
+// abandoned says whether the answer comes while the body is still on its way. A proxy closes such a body, and what follows
+// of it must not be taken for the next request of an HTTP/1 connection. The server does not see to that itself: it knows
+// only bodies of its own kind, and Caddy puts another around each.
+func (b *requestBody) abandoned() bool {
+	return b.begun.Load() && !b.ended.Load() && b.x.request.ProtoMajor == 1
 }
 
 // Read hands out the body. The server fills in the trailers, announced or not, in the call that answers io.EOF; a proxy
@@ -20,9 +30,13 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	if b.x.revoked.Load() {
 		return 0, errRevoked
 	}
+	if !b.begun.Load() {
+		b.begun.Store(true)
+	}
 	n, err := b.ReadCloser.Read(p)
 	b.x.bytesIn.Add(int64(n))
 	if errors.Is(err, io.EOF) {
+		b.ended.Store(true)
 		b.x.handler.screen.stripTrailers(b.x.request.Trailer)
 	}
 	return n, err

@@ -35,7 +35,8 @@ type exchange struct {
 	stream  stream
 	watched atomic.Bool
 	revoked atomic.Bool
-	cancel  context.CancelCauseFunc // of a request that asked for a stream, else nil
+	refusal policy.Decision         // what the stream was ended for, constant once revoked is set
+	cancel  context.CancelCauseFunc // of a request that is watched from its start, else nil
 	release func()                  // of a hijacked connection: lets go of store and log
 	stamped bool
 }

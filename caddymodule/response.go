@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"strconv"
@@ -49,6 +50,9 @@ func (w *responseWriter) begin(status int) {
 	w.status = status
 	h := w.Header()
 	w.x.stamp(h)
+	if w.x.body.abandoned() {
+		h["Connection"] = []string{"close"}
+	}
 	if status >= http.StatusBadRequest && !w.x.denied && jsonAnswer(h) {
 		w.sniffed = make([]byte, 0, maxSniffed)
 	}
@@ -69,7 +73,7 @@ func (w *responseWriter) Write(p []byte) (int, error) {
 	if !w.wrote {
 		w.begin(http.StatusOK)
 	}
-	if w.x.revoked.Load() {
+	if w.x.revoked.Load() && !w.x.denied {
 		return 0, errRevoked
 	}
 	w.sniff(p)
@@ -78,8 +82,11 @@ func (w *responseWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// maxPiece is how much is handed to the server at once: between two pieces a revocation is seen.
+const maxPiece = 256 << 10
+
 // ReadFrom keeps the kernel's way of sending files open.
-func (w *responseWriter) ReadFrom(src io.Reader) (int64, error) {
+func (w *responseWriter) ReadFrom(src io.Reader) (total int64, err error) {
 	if !w.wrote {
 		w.begin(http.StatusOK)
 	}
@@ -87,9 +94,30 @@ func (w *responseWriter) ReadFrom(src io.Reader) (int64, error) {
 	if !ok || w.sniffed != nil {
 		return io.Copy(writerOnly{w}, src)
 	}
-	n, err := to.ReadFrom(src)
-	w.bytes.Add(n)
-	return n, err
+	// A limited reader around a file is known to the kernel's way, one around another is not.
+	piece, rest := io.LimitedReader{R: src}, int64(math.MaxInt64)
+	limited, ok := src.(*io.LimitedReader)
+	if ok {
+		piece.R, rest = limited.R, limited.N
+	}
+	for rest > 0 {
+		if w.x.revoked.Load() {
+			return total, errRevoked
+		}
+		size := min(rest, maxPiece)
+		piece.N = size
+		n, err := to.ReadFrom(&piece)
+		taken := size - piece.N
+		total, rest = total+n, rest-taken
+		if limited != nil {
+			limited.N = rest
+		}
+		w.bytes.Add(n)
+		if err != nil || taken < size {
+			return total, err
+		}
+	}
+	return total, nil
 }
 
 type writerOnly struct{ io.Writer }

@@ -204,7 +204,7 @@ func (x *exchange) forward(r *http.Request, next caddyhttp.Handler) error {
 	if !x.assert(r) {
 		return x.deny()
 	}
-	r = x.streamContext(r)
+	r = x.watchFromStart(r)
 	x.request = r
 	if r.Body != nil && r.Body != http.NoBody {
 		x.body.ReadCloser, x.body.x = r.Body, x
@@ -214,6 +214,9 @@ func (x *exchange) forward(r *http.Request, next caddyhttp.Handler) error {
 		next = x.handler.Upstreams.forMode(x.verdict.principal())
 	}
 	x.called = x.gate.now()
+	if x.cancel != nil {
+		x.watch(nil)
+	}
 	err := next.ServeHTTP(&x.response, r)
 	if x.cancel != nil {
 		x.cancel(nil)
@@ -233,6 +236,10 @@ func (x *exchange) failed(err error) error {
 	status, unreachable := upstreamFailed(err)
 	if x.response.wrote {
 		return err
+	}
+	if x.revoked.Load() {
+		x.verdict.decision = x.refusal // the backend is not to blame
+		return x.deny()
 	}
 	if !unreachable {
 		x.stamp(x.response.Header())

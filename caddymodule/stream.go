@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/keystile/keystile/policy"
 )
 
 // errRevoked ends a stream whose key no longer allows it.
@@ -95,7 +97,8 @@ func (g *streamRegistry) run() {
 }
 
 // sweep judges every stream again and ends those that would be refused now. Judging is done without the lock, ending
-// with it, so that no stream is touched after its handler has returned.
+// with it, so that no stream is touched after its handler has returned. Those that were ended are ended again until they
+// are gone: Caddy's idle timeouts set the connection's deadlines anew before each piece of a body.
 func (g *streamRegistry) sweep() (ended int) {
 	var batch []*stream
 	for i := range g.shards {
@@ -107,13 +110,20 @@ func (g *streamRegistry) sweep() (ended int) {
 		}
 		shard.mu.Unlock()
 		for _, s := range batch {
-			if s.x.revoked.Load() || s.x.stillAllowed() {
-				continue
+			again := s.x.revoked.Load()
+			var now policy.Decision
+			if !again {
+				if now = s.x.judgeAgain(); now.Allowed() {
+					continue
+				}
 			}
 			shard.mu.Lock()
 			if s.shard != nil {
+				if !again {
+					s.x.refusal = now
+					ended++
+				}
 				s.end()
-				ended++
 			}
 			shard.mu.Unlock()
 		}
@@ -133,12 +143,12 @@ func (s *stream) end() {
 		return
 	}
 	// Over HTTP/2 and HTTP/3 a deadline in the past resets the stream. Over HTTP/1.1 it makes the server's background
-	// read fail, which cancels the request. Only the server's own writer takes deadlines from any goroutine: Caddy's
-	// wrappers around it keep them in plain fields.
+	// read fail, which cancels the request. Write deadlines are given to the server's own writer, which takes them from any
+	// goroutine: Caddy's wrappers keep them in plain fields. Caddy's wrapper for read deadlines has a lock, and keeps ours in
+	// mind when it would set one of its own.
 	past := time.Unix(1, 0)
-	control := http.NewResponseController(innermost(s.x.response.ResponseWriter))
-	_ = control.SetWriteDeadline(past)
-	_ = control.SetReadDeadline(past)
+	_ = http.NewResponseController(innermost(s.x.response.ResponseWriter)).SetWriteDeadline(past)
+	_ = http.NewResponseController(s.x.response.ResponseWriter).SetReadDeadline(past)
 }
 
 // innermost answers the server's own response writer.
@@ -152,19 +162,18 @@ func innermost(w http.ResponseWriter) http.ResponseWriter {
 	}
 }
 
-// stillAllowed judges the stream's request again, with what the store knows of the key now.
-func (x *exchange) stillAllowed() bool {
+// judgeAgain judges the stream's request with what the store knows of the key now.
+func (x *exchange) judgeAgain() policy.Decision {
 	v := &x.verdict
 	if v.key == nil {
-		return true // an open route, without a key
+		return policy.Decision{Reason: policy.ReasonOpen}
 	}
 	key, _ := x.gate.store.Lookup(&v.key.Digest)
 	if key == nil {
-		return false
+		return policy.Decision{Reason: policy.ReasonAPIKeyInvalid}
 	}
 	at := x.gate.store.JudgedAt(key, x.gate.now())
-	d := x.handler.rules.Decide(&key.Principal, &x.question, x.gate.store.Directory(), at)
-	return d.Allowed()
+	return x.handler.rules.Decide(&key.Principal, &x.question, x.gate.store.Directory(), at)
 }
 
 // watch puts the exchange under watch, once. conn is the connection, if it was hijacked.
@@ -177,6 +186,9 @@ func (x *exchange) watch(conn net.Conn) {
 			shard := x.stream.shard
 			shard.mu.Lock()
 			x.stream.conn = conn
+			if x.revoked.Load() {
+				_ = conn.Close() // ended while it was on its way out of HTTP
+			}
 			shard.mu.Unlock()
 		}
 		return
@@ -192,10 +204,14 @@ func (x *exchange) unwatch() {
 	}
 }
 
-// streamContext gives requests that ask for a stream a context that a revocation can cancel. Other requests keep the
-// one that they have: it costs four allocations.
-func (x *exchange) streamContext(r *http.Request) *http.Request {
-	if !asksForStream(r) {
+// largeUpload is the announced length from which on a request's body is watched; see largeAnswer.
+const largeUpload = 1 << 20
+
+// watchFromStart puts a request under watch that may take long, before the next handler has it: one that asks for a
+// stream, and one with a long body, or with one of unknown length. It also gives it a context that a revocation can cancel.
+// Other requests keep the one that they have: it costs four allocations.
+func (x *exchange) watchFromStart(r *http.Request) *http.Request {
+	if x.verdict.key == nil || !asksForStream(r) && r.ContentLength >= 0 && r.ContentLength < largeUpload {
 		return r
 	}
 	ctx, cancel := context.WithCancelCause(r.Context())

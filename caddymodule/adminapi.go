@@ -111,6 +111,8 @@ func (a *App) apiConfig(g *gate) api.Config {
 		Node:        g.node,
 		Now:         g.now,
 		Logger:      g.logger.Named("admin"),
+
+		PrivateWebhooks: a.privateWebhooks(),
 	}
 }
 

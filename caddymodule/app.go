@@ -51,6 +51,9 @@ type App struct {
 	// Whether IP ranges of keys may be IPv6. Default: false.
 	IPv6Ranges bool `json:"ipv6_ranges,omitempty"`
 
+	// Where webhook deliveries may go. Default: to public addresses only.
+	Webhooks *WebhooksConfig `json:"webhooks,omitempty"`
+
 	run *running // what the app does, from Provision on
 }
 
@@ -210,6 +213,9 @@ func (a *App) open() (*gate, error) {
 	if err := store.StartScheduler(a.run.settings.node); err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
+	if err := a.run.store.startWebhooks(a.run.settings.node, a.privateWebhooks()); err != nil {
+		return nil, fmt.Errorf("webhooks: %w", err)
+	}
 	g := &gate{settings: a.run.settings, store: store, log: log}
 	a.run.gated.Store(g)
 	return g, nil
@@ -219,6 +225,7 @@ func (a *App) open() (*gate, error) {
 func (a *App) tune(g *gate) {
 	g.store.SetResources(g.catalog.Has)
 	g.store.SetIPv6Ranges(a.IPv6Ranges)
+	a.run.store.tuneWebhooks(a.privateWebhooks())
 	a.run.log.usage.store.Store(g.store)
 }
 

@@ -46,6 +46,9 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //		version_header <name>
 //		api_versions <version...> | pattern <regexp>
 //		ipv6_ranges on|off
+//		webhooks {
+//			allow_private on|off
+//		}
 //	}
 //
 // Relative paths are taken from the working directory of the process, as all of Caddy's paths are.
@@ -95,6 +98,7 @@ var appOptions = map[string]func(a *App, d *caddyfile.Dispenser) error{
 	"ipv6_ranges": func(a *App, d *caddyfile.Dispenser) error {
 		return parseOnOff(d, &a.IPv6Ranges)
 	},
+	"webhooks": (*App).parseWebhooks,
 }
 
 func (a *App) parseStore(d *caddyfile.Dispenser) error {

@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/keystile/keystile/admin/api"
+	"github.com/keystile/keystile/admin/webhook"
 	"github.com/keystile/keystile/keystore"
 	"github.com/keystile/keystile/keystore/boltstore"
 	"github.com/keystile/keystile/requestlog"
@@ -78,7 +79,8 @@ type sharedStore struct {
 	store *keystore.Store
 	// idempotency knows which calls of the admin API are under way, over reloads; their answers are in the store.
 	idempotency *api.StoreIdempotency
-	err         error // why it could not be opened; final
+	webhooks    *webhook.Dispatcher // the deliveries; nil: not started
+	err         error               // why it could not be opened; final
 	closed      bool
 }
 
@@ -164,6 +166,9 @@ func (s *sharedStore) Destruct() error {
 	s.closed = true
 	if s.store == nil {
 		return nil
+	}
+	if s.webhooks != nil {
+		s.webhooks.Close()
 	}
 	return s.store.Close()
 }

@@ -51,6 +51,10 @@ type Config struct {
 	// BasePath is the prefix under which the mounting side serves this handler, for the document: "/keystile". Default "".
 	BasePath string
 
+	// PrivateWebhooks says that webhooks may go to addresses that are not public, and by plain HTTP. The deliveries are held
+	// to that elsewhere: here it decides what is accepted.
+	PrivateWebhooks bool
+
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
 
@@ -111,6 +115,7 @@ func New(c Config) (http.Handler, error) {
 	a.registerRequestLogs()
 	a.registerKeySet()
 	a.registerAdminTokens()
+	a.registerWebhooks()
 	if err := a.registerDocument(); err != nil {
 		return nil, fmt.Errorf("admin API: building the OpenAPI document: %w", err)
 	}

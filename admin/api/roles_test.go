@@ -24,6 +24,7 @@ type world struct {
 	organization, account, other string // other is a second member account
 	key, sandbox, token, record  string
 	secret                       string // the token of key
+	webhook                      string // only for calls about webhooks: there can be few of them
 }
 
 // roleFixture is the API as a keystile_admin site mounts it, with two worlds.
@@ -194,6 +195,17 @@ var expectations = map[string]expectation{
 	"delete_admin_token": {role: "administrator", org: true, acct: true, call: func(w world) (string, string, any) {
 		return "DELETE", "/v1/admin_tokens/" + w.token, nil
 	}},
+	"list_webhook_endpoints": {role: "administrator", org: true, acct: true, list: true, call: fixed("/v1/webhook_endpoints?limit=100")},
+	"create_webhook_endpoint": {role: "administrator", org: true, acct: true, call: func(w world) (string, string, any) {
+		return "POST", "/v1/webhook_endpoints", map[string]any{"url": "https://example.com/", "events": []string{"*"}, "account": w.account}
+	}},
+	"get_webhook_endpoint": {role: "administrator", org: true, acct: true, call: get(func(w world) string { return "/v1/webhook_endpoints/" + w.webhook })},
+	"delete_webhook_endpoint": {role: "administrator", org: true, acct: true, call: func(w world) (string, string, any) {
+		return "DELETE", "/v1/webhook_endpoints/" + w.webhook, nil
+	}},
+	"list_webhook_deliveries": {role: "administrator", org: true, acct: true, call: get(func(w world) string {
+		return "/v1/webhook_endpoints/" + w.webhook + "/deliveries"
+	})},
 	"get_openapi": {global: true, org: true, acct: true, call: fixed("/v1/openapi.json")},
 	"get_docs":    {global: true, org: true, acct: true, call: fixed("/v1/docs")},
 	"get_key_set": {global: true, org: true, acct: true, call: fixed(api.KeySetPath)},
@@ -241,6 +253,9 @@ func (f *roleFixture) checkRole(t *testing.T, id string, want *expectation, role
 	t.Helper()
 	f.t = t
 	f.ours, f.theirs = f.world("ours"), f.world("theirs")
+	if strings.Contains(id, "webhook") {
+		defer f.webhooks(&f.ours, &f.theirs)()
+	}
 	allowed := want.role == "" || role.Includes(want.role)
 	organization, account := "", ""
 	switch limit {
@@ -266,7 +281,10 @@ func (f *roleFixture) checkRole(t *testing.T, id string, want *expectation, role
 		if allowed {
 			// the same answer as for what is not there
 			absent := f.theirs
-			for _, field := range []*string{&absent.organization, &absent.account, &absent.other, &absent.key, &absent.token, &absent.record} {
+			for _, field := range []*string{&absent.organization, &absent.account, &absent.other, &absent.key, &absent.token, &absent.record, &absent.webhook} {
+				if *field == "" {
+					continue
+				}
 				*field = (*field)[:len(*field)-4] + "zzzz"
 			}
 			method, target, body := want.call(absent)
@@ -279,8 +297,8 @@ func (f *roleFixture) checkRole(t *testing.T, id string, want *expectation, role
 		}
 	}
 	if limit != "none" {
-		for _, secret := range []string{f.theirs.organization, f.theirs.account, f.theirs.key, f.theirs.sandbox, f.theirs.token} {
-			if foreign.Code < 300 && strings.Contains(foreign.Body.String(), secret) {
+		for _, secret := range []string{f.theirs.organization, f.theirs.account, f.theirs.key, f.theirs.sandbox, f.theirs.token, f.theirs.webhook} {
+			if secret != "" && foreign.Code < 300 && strings.Contains(foreign.Body.String(), secret) {
 				t.Errorf("%s: the answer has the other world's %s", who, secret)
 			}
 		}

@@ -84,6 +84,12 @@ var table = map[string]Rule{
 	"get_request_log":   {Role: viewer, Reach: Account},
 	"tail_request_logs": {Role: viewer, Reach: Account},
 
+	"list_webhook_endpoints":  {Role: administrator, Reach: Account},
+	"create_webhook_endpoint": {Role: administrator, Reach: Account},
+	"get_webhook_endpoint":    {Role: administrator, Reach: Account}, // the handlers look whether {id} is covered
+	"delete_webhook_endpoint": {Role: administrator, Reach: Account},
+	"list_webhook_deliveries": {Role: administrator, Reach: Account},
+
 	"list_admin_tokens":  {Role: administrator, Reach: Account},
 	"create_admin_token": {Role: administrator, Reach: Account},
 	"get_admin_token":    {Role: administrator, Reach: Account, Object: AdminTokenObject},

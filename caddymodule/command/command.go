@@ -26,6 +26,7 @@ func commands() []caddycmd.Command {
 		sandboxCommand(),
 		keyCommand(),
 		tokenCommand(),
+		webhookCommand(),
 		logCommand(),
 		explainCommand(),
 		catalogCommand(),

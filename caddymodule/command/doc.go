@@ -1,4 +1,4 @@
-// Package command is the command line of Keystile: org, account, sandbox, key, token, log, explain, catalog and scan, beside the
+// Package command is the command line of Keystile: org, account, sandbox, key, token, webhook, log, explain, catalog and scan, beside the
 // commands that Caddy itself brings.
 //
 // It is a client. Every command but two talks JSON over HTTP to a running process: by default over Caddy's admin endpoint

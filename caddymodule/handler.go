@@ -22,6 +22,12 @@ func init() {
 // Handler checks the API key of every request and lets only allowed requests reach the handlers after it. Requests that
 // are not allowed are answered with a JSON error. Each request leaves one record in the request log.
 //
+// It should cover a whole site, with `open` for what needs no key: a route that is limited to paths leaves other spellings
+// of these paths to other handlers, with whatever identity headers the client sends.
+//
+// Of the protocols that a request may ask to switch to, WebSocket is served; a request for another one goes on as an ordinary
+// request.
+//
 // It needs the app `keystile`, and makes it with its defaults if the configuration has none.
 //
 // This handler sets the following placeholders, "" where there is nothing to say:
@@ -52,7 +58,13 @@ type Handler struct {
 	// without a handler is refused. Default: all requests go to the handlers after this one.
 	Upstreams *Upstreams `json:"upstreams,omitempty"`
 
-	// A further header that may carry the key, bare. Default: none; only Authorization is read.
+	// Whether handlers after this one, or upstreams, may rewrite the path or the method. What is decided on is the request as
+	// it comes to this handler, so such a configuration is refused unless this says that the catalog is written for the
+	// paths that clients send. Rewrites before this handler, and of the query alone, are always fine. Default: false.
+	AllowRewrites bool `json:"allow_rewrites,omitempty"`
+
+	// A further header that may carry the key, bare. Default: none; only Authorization is read. Caddy's logs show it as
+	// REDACTED for requests that reach this handler; others are logged as they come.
 	KeyHeader string `json:"key_header,omitempty"`
 
 	// The origins whose scripts may call the API from a browser: `*`, or a list of scheme and host. Default: `*`.
@@ -109,6 +121,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.app = app.(*App)
 	h.server, _ = ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if err := h.compile(h.app.config()); err != nil {
+		return err
+	}
+	if err := h.checkPlace(ctx); err != nil {
 		return err
 	}
 	h.access = newAccessLog(ctx, h.server, h.keyName)

@@ -35,6 +35,7 @@ func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //			live    <upstream...> [{ <reverse_proxy options> }]
 //			sandbox <upstream...> [{ <reverse_proxy options> }]
 //		}
+//		rewrites     allowed
 //		key_header   <name>
 //		cors_origins *|<origin...>
 //		sign         on|off
@@ -80,6 +81,13 @@ func (h *Handler) unmarshalWord(d *caddyfile.Dispenser, word string, helper help
 		return oneWord(d, &h.OnOverload, "drop", "deny")
 	case "denials":
 		return oneWord(d, &h.Denials, "json", "handle_errors")
+	case "rewrites":
+		var word string
+		if err := oneWord(d, &word, "allowed"); err != nil {
+			return err
+		}
+		h.AllowRewrites = true
+		return nil
 	case "key_header":
 		return oneWord(d, &h.KeyHeader)
 	case "doc_url":

@@ -16,6 +16,21 @@ type sites struct {
 	handlers []*Handler // in the order of provisioning
 	found    []site     // computed once all apps are provisioned
 	searched bool
+	warned   map[string]bool // what was said already: each handler looks at the whole server
+}
+
+// firstTime says whether this was not said yet.
+func (s *sites) firstTime(warning string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.warned[warning] {
+		return false
+	}
+	if s.warned == nil {
+		s.warned = make(map[string]bool)
+	}
+	s.warned[warning] = true
+	return true
 }
 
 // site is one place of a handler in the HTTP app's routes.

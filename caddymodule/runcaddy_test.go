@@ -105,8 +105,8 @@ func (c *caddyProcess) get(url string, header ...string) (int, string) {
 	}
 	client := http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	w, err := client.Do(r)
-	for tries := 0; err != nil && r.URL.Host == adminAddress() && tries < 3; tries++ {
-		// the old config's admin server closes its connections while the new one's is there already
+	for tries := 0; err != nil && tries < 5; tries++ {
+		// Caddy resets what waits in the queue of the old config's socket, and there is no way to ask it to wait.
 		time.Sleep(50 * time.Millisecond)
 		w, err = client.Do(r)
 	}

@@ -16,7 +16,8 @@ type EventFilter struct {
 	Actor                 string // the actor's id, name or kind
 	Object                string // id of what changed; for a key also the import that brought it in
 	Account, Organization string
-	Since, Until          time.Time // not before, and before
+	Since, Until          time.Time         // not before, and before
+	Within                func(*Event) bool // what the caller may see; nil: all
 }
 
 // EventPage is one page of events, newest first.
@@ -46,7 +47,7 @@ func (s *Store) Events(ctx context.Context, f *EventFilter, p Page) (page EventP
 	case limit < 0 || limit > MaxPageLimit:
 		return page, invalid("limit", "the limit must be from 1 to %d", MaxPageLimit)
 	}
-	if err := f.check(); err != nil {
+	if err := f.Check(); err != nil {
 		return page, err
 	}
 	if p.StartingAfter != "" {
@@ -61,18 +62,17 @@ func (s *Store) Events(ctx context.Context, f *EventFilter, p Page) (page EventP
 	}
 	seen, edge := 0, ""
 	err = s.walkEvents(ctx, 1, last, true, func(e StoredEvent) error {
-		if len(page.Events) == limit || seen == maxEventScan {
+		switch matches := f.matches(e.Event); {
+		case seen == maxEventScan, matches && len(page.Events) == limit:
 			page.More = true
 			return errEnough
+		case !f.Since.IsZero() && e.Time.Before(f.Since.Add(-clockSlack)):
+			return errEnough // older ones only from here on
+		case matches:
+			page.Events = append(page.Events, e)
 		}
 		seen++
 		edge = e.ID
-		switch {
-		case !f.Since.IsZero() && e.Time.Before(f.Since.Add(-clockSlack)):
-			return errEnough // older ones only from here on
-		case f.matches(e.Event):
-			page.Events = append(page.Events, e)
-		}
 		return nil
 	})
 	if page.More {
@@ -97,7 +97,7 @@ func (s *Store) Event(ctx context.Context, id string) (*StoredEvent, error) {
 // ExportEvents calls fn for every event that the filter lets through, oldest first: the order in which they can be
 // verified. Those of commits that come later are not among them.
 func (s *Store) ExportEvents(ctx context.Context, f *EventFilter, fn func(StoredEvent) error) error {
-	if err := f.check(); err != nil {
+	if err := f.Check(); err != nil {
 		return err
 	}
 	return s.walkEvents(ctx, 1, s.snap.Load().head.Events, false, func(e StoredEvent) error {
@@ -151,7 +151,8 @@ func (s *Store) findEvent(ctx context.Context, id string) (*StoredEvent, error) 
 	return nil, nil //nolint:nilnil // nil is: there is none
 }
 
-func (f *EventFilter) check() error {
+// Check says whether the filter can be used.
+func (f *EventFilter) Check() error {
 	if !f.Since.IsZero() && !f.Until.IsZero() && !f.Since.Before(f.Until) {
 		return invalid("until", "until must be after since")
 	}
@@ -175,7 +176,8 @@ func (f *EventFilter) matches(e *Event) bool {
 		f.Account != "" && f.Account != e.Account,
 		f.Organization != "" && f.Organization != e.Organization,
 		!f.Since.IsZero() && e.Time.Before(f.Since),
-		!f.Until.IsZero() && !e.Time.Before(f.Until):
+		!f.Until.IsZero() && !e.Time.Before(f.Until),
+		f.Within != nil && !f.Within(e):
 		return false
 	}
 	return true

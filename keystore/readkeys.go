@@ -12,15 +12,37 @@ import (
 // With an owner only its own keys are looked at. Without one, filters that leave few of many keys over read through the
 // whole table: about half a second for a million keys, on the caller's time alone.
 func (v *Snapshot) Keys(f KeyFilter, p Page, now time.Time) (rows []*Key, more bool, err error) {
+	if err := f.check(); err != nil {
+		return nil, false, err
+	}
+	return page(p, prefixKey, v.walkKeys(&f, p.StartingAfter), f.matcher(now))
+}
+
+// EachKey is Keys without pages: next gives one key after the other, nil after the last.
+func (v *Snapshot) EachKey(f KeyFilter, now time.Time) (next func() *Key, err error) {
+	if err := f.check(); err != nil {
+		return nil, err
+	}
+	walk, keep := v.walkKeys(&f, ""), f.matcher(now)
+	return func() *Key {
+		for {
+			k := walk()
+			if k == nil || keep(k) {
+				return k
+			}
+		}
+	}, nil
+}
+
+func (f *KeyFilter) check() error {
 	if f.Account != "" && f.Organization != "" {
-		return nil, false, invalid("organization", "filter by an account or by an organization, a key has only one owner")
+		return invalid("organization", "filter by an account or by an organization, a key has only one owner")
 	}
 	switch f.Status {
 	case "", StatusActive, StatusExpiring, StatusExpired, StatusDeleted:
-	default:
-		return nil, false, invalid("status", "the status is active, expiring, expired or deleted")
+		return nil
 	}
-	return page(p, prefixKey, v.walkKeys(&f, p.StartingAfter), f.matcher(now))
+	return invalid("status", "the status is active, expiring, expired or deleted")
 }
 
 // walkKeys picks the index that leaves least to pass over.

@@ -110,6 +110,12 @@ func New(c Config) (http.Handler, error) {
 	a.registerSchedule()
 	a.registerKeyUsage()
 	a.registerImport()
+	a.registerKeyFiles()
+	a.registerKeyExport()
+	a.registerEvents()
+	if !a.Tokens { // the whole store is for who has the machine, and for no token
+		a.registerBackup()
+	}
 	a.registerResources()
 	a.registerExplain()
 	a.registerRequestLogs()

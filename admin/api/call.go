@@ -39,8 +39,13 @@ const commitTime = 30 * time.Second
 
 // commit is the context of a change. It outlives the connection: a caller that hangs up must not leave it open whether
 // the change happened, least of all one that sent an Idempotency-Key and will ask again.
-func (c *call) commit() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(c.ctx), commitTime)
+func (c *call) commit() (context.Context, context.CancelFunc) { return c.outlast(commitTime) }
+
+// importTime is commitTime for a large import.
+const importTime = 15 * time.Minute
+
+func (c *call) outlast(d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(c.ctx), d)
 }
 
 // fail answers an error.

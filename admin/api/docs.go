@@ -102,7 +102,9 @@ func (a *API) docsOperation(o *huma.Operation) docsOperation {
 		out.Params = append(out.Params, docsField{Name: p.Name, In: p.In, Doc: p.Description, Required: p.Required, Type: typeOf(p.Schema)})
 	}
 	if o.RequestBody != nil {
-		out.Body = fieldsOf(resolve(a.registry, o.RequestBody.Content["application/json"].Schema))
+		if media := o.RequestBody.Content["application/json"]; media != nil {
+			out.Body = fieldsOf(resolve(a.registry, media.Schema))
+		}
 	}
 	var statuses []string
 	for _, status := range slices.Sorted(maps.Keys(o.Responses)) {
@@ -111,12 +113,11 @@ func (a *API) docsOperation(o *huma.Operation) docsOperation {
 			statuses = append(statuses, status)
 			continue
 		}
-		for media, content := range r.Content {
+		if content := r.Content["application/json"]; content != nil {
 			out.Answer = typeOf(content.Schema)
-			if media != "application/json" {
-				out.Answer = docsType{Text: media}
-			}
+			continue
 		}
+		out.Answer = docsType{Text: strings.Join(slices.Sorted(maps.Keys(r.Content)), ", ")}
 	}
 	out.Statuses = strings.Join(statuses, ", ")
 	return out

@@ -70,7 +70,9 @@ func (a *API) openAnswers() {
 	closed := map[string]bool{}
 	for _, o := range a.operations {
 		if o.RequestBody != nil {
-			a.markNamed(o.RequestBody.Content["application/json"].Schema, closed)
+			for _, media := range o.RequestBody.Content {
+				a.markNamed(media.Schema, closed)
+			}
 		}
 	}
 	for name, s := range a.registry.Map() {

@@ -41,6 +41,7 @@ type Error struct {
 // RowError is what is wrong with one row of an import.
 type RowError struct {
 	Param   string `json:"param" example:"keys[3].kind"`
+	Line    int    `json:"line,omitempty" doc:"Of the file, where one is imported"`
 	Code    string `json:"code"`
 	Message string `json:"message"`
 }

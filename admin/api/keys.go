@@ -149,21 +149,9 @@ func (a *API) registerKeys() {
 }
 
 func (a *API) listKeys(c *call, in *listKeysInput) (List[Key], error) {
-	filter := keystore.KeyFilter{
-		Account: in.Account, Organization: in.Organization, Sandbox: in.Sandbox, Status: keystore.Status(in.Status), Query: in.Query,
-	}
-	var err error
-	if filter.Mode, err = optionalMode(in.Mode); err != nil {
+	filter, err := c.keyFilter(in)
+	if err != nil {
 		return List[Key]{}, err
-	}
-	if filter.Kind, err = optionalKind(in.Kind); err != nil {
-		return List[Key]{}, err
-	}
-	if c.caller.Limited() {
-		filter.Within = c.coversKey
-		if filter.Account == "" && filter.Organization == "" {
-			filter.Account = c.caller.Account // less to pass over
-		}
 	}
 	snapshot := a.Store.Snapshot()
 	last, known := snapshot.Key(in.StartingAfter)

@@ -23,7 +23,7 @@ type operation struct {
 	query        []extra  // query parameters that the call reads for itself
 	etag         bool     // the answer has an ETag
 	precondition bool     // If-Match is honoured
-	media        string   // content type of success if it is not JSON of the output type
+	media        string   // content types of success, separated by spaces, if it is not JSON of the output type
 	_            struct{} // keyed literals only
 }
 
@@ -184,7 +184,10 @@ func (a *API) success(op operation, out reflect.Type) *huma.Response {
 	} else if media == "application/json" {
 		schema = &huma.Schema{Type: huma.TypeObject}
 	}
-	r.Content = map[string]*huma.MediaType{media: {Schema: schema}}
+	r.Content = map[string]*huma.MediaType{}
+	for _, m := range strings.Fields(media) {
+		r.Content[m] = &huma.MediaType{Schema: schema}
+	}
 	return r
 }
 

@@ -23,6 +23,7 @@ import (
 type world struct {
 	organization, account, other string // other is a second member account
 	key, sandbox, token, record  string
+	event                        string // that key was made
 	secret                       string // the token of key
 	webhook                      string // only for calls about webhooks: there can be few of them
 }
@@ -72,6 +73,9 @@ func (f *roleFixture) world(name string) world {
 	k, token, err := f.store.CreateKey(ctx, by, keystore.KeyParams{Kind: policy.KindRestricted, Mode: policy.ModeLive, Account: w.account, Name: name})
 	check(err)
 	w.key, w.secret = k.ID, token.Reveal()
+	trail, err := f.store.Events(ctx, &keystore.EventFilter{Type: "key.created"}, keystore.Page{Limit: 1})
+	check(err)
+	w.event = trail.Events[0].ID
 	sandbox, _, err := f.store.CreateSandbox(ctx, by, w.account, "staging")
 	check(err)
 	w.sandbox = sandbox.ID
@@ -281,7 +285,7 @@ func (f *roleFixture) checkRole(t *testing.T, id string, want *expectation, role
 		if allowed {
 			// the same answer as for what is not there
 			absent := f.theirs
-			for _, field := range []*string{&absent.organization, &absent.account, &absent.other, &absent.key, &absent.token, &absent.record, &absent.webhook} {
+			for _, field := range []*string{&absent.organization, &absent.account, &absent.other, &absent.key, &absent.token, &absent.record, &absent.event, &absent.webhook} {
 				if *field == "" {
 					continue
 				}
@@ -343,6 +347,9 @@ func (f *roleFixture) raw(method, target string, body any, bearer string) *httpt
 	r.Header.Set("Authorization", bearer)
 	if text != "" {
 		r.Header.Set("Content-Type", "application/json")
+	}
+	if strings.HasPrefix(target, "/v1/key_imports") {
+		r.Header.Set("Content-Type", "application/x-ndjson")
 	}
 	w := httptest.NewRecorder()
 	f.handler.ServeHTTP(w, r)

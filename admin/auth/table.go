@@ -65,6 +65,7 @@ var table = map[string]Rule{
 	"list_keys":     {Role: viewer, Reach: Account},
 	"create_key":    {Role: developer, Reach: Account},
 	"import_keys":   {Role: developer, Reach: Account},
+	"export_keys":   {Role: viewer, Reach: Account},
 	"get_key":       {Role: viewer, Reach: Account, Object: KeyObject},
 	"update_key":    {Role: developer, Reach: Account, Object: KeyObject},
 	"delete_key":    {Role: developer, Reach: Account, Object: KeyObject},
@@ -89,6 +90,13 @@ var table = map[string]Rule{
 	"get_webhook_endpoint":    {Role: administrator, Reach: Account}, // the handlers look whether {id} is covered
 	"delete_webhook_endpoint": {Role: administrator, Reach: Account},
 	"list_webhook_deliveries": {Role: administrator, Reach: Account},
+
+	"import_key_file": {Role: developer, Reach: Account},
+
+	"list_events":   {Role: viewer, Reach: Account},
+	"get_event":     {Role: viewer, Reach: Account},
+	"export_events": {Role: viewer, Reach: Account},
+	"verify_events": {Role: viewer, Reach: Everything},
 
 	"list_admin_tokens":  {Role: administrator, Reach: Account},
 	"create_admin_token": {Role: administrator, Reach: Account},

@@ -1,0 +1,16 @@
+package api_test
+
+// What the test of roles knows of events, exports and files of keys.
+func init() {
+	viewer := func(target string) expectation {
+		return expectation{role: "viewer", org: true, acct: true, list: true, call: fixed(target)}
+	}
+	expectations["list_events"] = viewer("/v1/events?limit=100")
+	expectations["export_events"] = viewer("/v1/events/export")
+	expectations["export_keys"] = viewer("/v1/keys/export")
+	expectations["get_event"] = expectation{role: "viewer", org: true, acct: true, call: get(func(w world) string { return "/v1/events/" + w.event })}
+	expectations["verify_events"] = expectation{role: "viewer", global: true, call: fixed("/v1/events/verify")}
+	expectations["import_key_file"] = expectation{role: "developer", org: true, acct: true, call: func(w world) (string, string, any) {
+		return "POST", "/v1/key_imports?dry_run=true", map[string]any{"kind": "secret", "mode": "live", "account": w.account, "token": "legacy"}
+	}}
+}

@@ -41,18 +41,16 @@ func checkGolden(t *testing.T, golden, caddyfilePath string) {
 	if err != nil && !*update {
 		t.Fatal(err)
 	}
-	caddyfile, want := "", string(data)
-	if caddyfilePath == "" {
-		var found bool
-		if caddyfile, want, found = strings.Cut(string(data), goldenLine); !found {
-			t.Fatalf("no line %q", goldenLine)
-		}
-	} else {
+	caddyfile, want, divided := strings.Cut(string(data), goldenLine)
+	switch {
+	case caddyfilePath != "":
 		text, err := os.ReadFile(caddyfilePath)
 		if err != nil {
 			t.Fatal(err)
 		}
-		caddyfile = string(text)
+		caddyfile, want = string(text), string(data)
+	case !divided:
+		t.Fatalf("no line %q", goldenLine)
 	}
 	caddyfile, want = strings.TrimSpace(caddyfile)+"\n", strings.TrimSpace(want)
 

@@ -150,6 +150,7 @@ func (a *App) resolveHeaders() (headerNames, error) {
 		{"account_header", &h.account},
 		{"version_header", &h.version},
 	}
+	fixed := newHeaderScreen(headerNames{prefix: "-"}, "", nil)
 	for i, n := range named {
 		if !validHeaderName(*n.value) {
 			return h, fmt.Errorf("%s: %q is no header name: letters, digits and dashes, a letter first", n.option, *n.value)
@@ -164,7 +165,7 @@ func (a *App) resolveHeaders() (headerNames, error) {
 		if strings.HasPrefix(*n.value, h.prefix) {
 			return h, fmt.Errorf("%s: %q lies under the header prefix %q, which is stripped from every request", n.option, *n.value, h.prefix)
 		}
-		if reservedHeaders[*n.value] {
+		if class, _ := fixed.classify(*n.value); reservedHeaders[*n.value] || class != classPlain {
 			return h, fmt.Errorf("%s: %q has a meaning of its own in HTTP or in the gateway", n.option, *n.value)
 		}
 		for _, earlier := range named[1:i] {
@@ -173,21 +174,36 @@ func (a *App) resolveHeaders() (headerNames, error) {
 			}
 		}
 	}
-	for name := range reservedHeaders {
-		if strings.HasPrefix(name, h.prefix) {
-			return h, fmt.Errorf("header_prefix: %q would strip the header %q from every request", h.prefix, name)
-		}
+	if name := strippedBy(h.prefix); name != "" {
+		return h, fmt.Errorf("header_prefix: %q would strip the header %q from every request", h.prefix, name)
 	}
 	return h, nil
 }
 
+// strippedBy names a header with a meaning of its own that lies under the prefix, "" if there is none.
+func strippedBy(prefix string) string {
+	for name := range reservedHeaders {
+		if strings.HasPrefix(name, prefix) {
+			return name
+		}
+	}
+	for _, names := range fixedHeaders {
+		for _, name := range names {
+			if strings.HasPrefix(name, prefix) {
+				return name
+			}
+		}
+	}
+	return ""
+}
+
 // reservedHeaders cannot be given another meaning: the gateway, the HTTP library or the proxy reads them.
 var reservedHeaders = map[string]bool{
-	"Accept": true, "Authorization": true, "Connection": true, "Content-Encoding": true, "Content-Length": true,
+	"Accept": true, "Accept-Encoding": true, "Access-Control-Request-Method": true, "Authorization": true, "Connection": true, "Content-Encoding": true, "Content-Length": true,
 	"Content-Type": true, "Cookie": true, "Date": true, "Early-Data": true, "Expect": true, "Forwarded": true,
 	"Host": true, "Idempotency-Key": true, "Keep-Alive": true, "Origin": true, "Proxy-Authorization": true,
 	"Proxy-Connection": true, "Request-Id": true, "Te": true, "Trailer": true, "Transfer-Encoding": true,
-	"Upgrade": true, "User-Agent": true, "X-Forwarded-For": true, "X-Forwarded-Host": true, "X-Forwarded-Proto": true,
+	"Sec-Websocket-Extensions": true, "Sec-Websocket-Key": true, "Sec-Websocket-Version": true, "Upgrade": true, "User-Agent": true, "X-Forwarded-For": true, "X-Forwarded-Host": true, "X-Forwarded-Proto": true,
 }
 
 // validHeaderName is narrower than HTTP's own grammar: underscores and dots fold to dashes in many backends, so a name

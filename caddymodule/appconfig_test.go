@@ -34,6 +34,10 @@ func TestResolveHeaders(t *testing.T) {
 		{name: "two alike", app: App{ContextHeader: "stripe-account"}, err: `context_header and account_header are both "Stripe-Account"`},
 		{name: "an input under the prefix", app: App{HeaderPrefix: "Stripe-"}, err: `"Stripe-Context" lies under the header prefix "Stripe-"`},
 		{name: "an input that is HTTP's", app: App{ContextHeader: "authorization"}, err: `"Authorization" has a meaning of its own`},
+		{name: "an input that is a method override", app: App{ContextHeader: "X-HTTP-Method-Override"}, err: `"X-Http-Method-Override" has a meaning of its own`},
+		{name: "an input that a proxy writes", app: App{VersionHeader: "X-Forwarded-Uri"}, err: `"X-Forwarded-Uri" has a meaning of its own`},
+		{name: "a prefix over WebSocket's headers", app: App{HeaderPrefix: "Sec-"}, err: "would strip the header"},
+		{name: "a prefix over a client address", app: App{HeaderPrefix: "True-Client-"}, err: "would strip the header"},
 		{name: "a prefix over HTTP's headers", app: App{HeaderPrefix: "Content-"}, err: "would strip the header"},
 	}
 	for _, test := range tests {

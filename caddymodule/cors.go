@@ -87,12 +87,16 @@ func (c *crossOrigin) answerPreflight(w http.ResponseWriter, origin string) {
 }
 
 // stamp puts the two headers on an answer that lets a script of the origin read it. They replace the backend's: a
-// browser refuses two.
+// browser refuses two. Where the answer depends on the origin, every answer says so, also one to a request without an
+// origin ("" here): a cache would give it to the next script.
 func (c *crossOrigin) stamp(h http.Header, origin string, values *valueArray) {
-	allow := c.allowed(origin)
 	if !c.any {
 		h["Vary"] = append(h["Vary"], "Origin")
 	}
+	if origin == "" {
+		return
+	}
+	allow := c.allowed(origin)
 	delete(h, "Access-Control-Allow-Credentials")
 	if allow == "" {
 		delete(h, "Access-Control-Allow-Origin")

@@ -105,6 +105,10 @@ func TestCORSOrigins(t *testing.T) {
 			t.Errorf("%s: Vary %q, want Origin in it", origin, w.Header()["Vary"])
 		}
 	}
+	_, w := g.wantServed(request("GET", "/v1/charges", g.live))
+	if got := w.Header()["Vary"]; !slices.Equal(got, []string{"Origin"}) || w.Header().Get("Access-Control-Allow-Origin") != "" {
+		t.Errorf("without Origin: Vary %q, headers %v; want Origin alone, for caches", got, w.Header())
+	}
 	for _, bad := range [][]string{{"app.example"}, {"https://app.example/"}, {"*", "https://app.example"}, {""}, {"https://u@h"}} {
 		if _, err := newCrossOrigin(bad, testHeaders, ""); err == nil {
 			t.Errorf("origins %q: no error", bad)

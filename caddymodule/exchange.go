@@ -52,9 +52,7 @@ func (x *exchange) stamp(h http.Header) {
 	if version := x.verdict.decision.Version; version != "" {
 		h[x.handler.headers.version] = x.values.one(version)
 	}
-	if x.question.Origin != "" {
-		x.handler.cors.stamp(h, x.question.Origin, &x.values)
-	}
+	x.handler.cors.stamp(h, x.question.Origin, &x.values)
 	// Of every key with an end, whoever set it: it is the client's only way to learn of it.
 	if key := x.verdict.key; key != nil && !key.ExpiresAt.IsZero() && !x.denied {
 		h[x.handler.names.keyExpires] = x.values.one(key.ExpiresAt.UTC().Format(http.TimeFormat))

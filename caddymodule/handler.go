@@ -25,6 +25,8 @@ func init() {
 // It should cover a whole site, with `open` for what needs no key: a route that is limited to paths leaves other spellings
 // of these paths to other handlers, with whatever identity headers the client sends.
 //
+// An OPTIONS request that is allowed, and that no rule of the catalog names, is answered with 204 and Allow.
+//
 // Of the protocols that a request may ask to switch to, WebSocket is served; a request for another one goes on as an ordinary
 // request.
 //
@@ -51,7 +53,8 @@ type Handler struct {
 	// Which keys are served: `live`, `sandbox` or `any`. A key of the other mode is refused. Default: `any`.
 	Mode string `json:"mode,omitempty"`
 
-	// Path patterns of routes that need no key. A key that is presented there is checked as everywhere. Default: none.
+	// Path patterns of routes that need no key. A key that is presented there is checked as everywhere; without one the
+	// headers that name an account are not handed on, and a version must still be one that is served. Default: none.
 	Open []string `json:"open,omitempty"`
 
 	// The handlers that requests are sent to by the mode of their key, in place of the handlers after this one. A mode
@@ -206,7 +209,7 @@ func (h *Handler) validateKeyHeader() error {
 		return fmt.Errorf("key_header: %q is no header name", h.KeyHeader)
 	}
 	class, _ := newHeaderScreen(h.headers, "", nil).classify(h.KeyHeader)
-	if class != classPlain {
+	if class != classPlain || reservedHeaders[http.CanonicalHeaderKey(h.KeyHeader)] {
 		return fmt.Errorf("key_header: %s has a meaning already; choose another name, as X-Api-Key", http.CanonicalHeaderKey(h.KeyHeader))
 	}
 	if strings.ContainsAny(h.KeyHeader, "_.") {

@@ -24,12 +24,13 @@ func TestHandlerCaddyfile(t *testing.T) {
 			mode live
 			open /healthz /public/*
 			open /version
+			rewrites allowed
 			key_header X-Api-Key
 			cors_origins https://a.example https://b.example
 			on_overload deny
 			denials handle_errors
 			doc_url https://docs.example/errors#{code}
-		}`, `{"mode":"live","open":["/healthz","/public/*","/version"],"key_header":"X-Api-Key","cors_origins":["https://a.example","https://b.example"],"on_overload":"deny","denials":"handle_errors","doc_url":"https://docs.example/errors#{code}"}`},
+		}`, `{"mode":"live","open":["/healthz","/public/*","/version"],"allow_rewrites":true,"key_header":"X-Api-Key","cors_origins":["https://a.example","https://b.example"],"on_overload":"deny","denials":"handle_errors","doc_url":"https://docs.example/errors#{code}"}`},
 		{"upstreams", `keystile {
 			upstreams {
 				live backend:8080 other:8080
@@ -70,6 +71,8 @@ func TestHandlerCaddyfileErrors(t *testing.T) {
 		"keystile live": "wrong argument count", "keystile {\nmode\n}": "wrong argument count", "keystile {\nmode live sandbox\n}": "wrong argument count",
 		"keystile {\nmode test\n}":                                          `mode: "test" is none of live, sandbox, any`,
 		"keystile {\nmode live\nmode live\n}":                               `duplicate subdirective "mode"`,
+		"keystile {\nrewrites\n}":                                           "wrong argument count",
+		"keystile {\nrewrites forbidden\n}":                                 `"forbidden" is none of allowed`,
 		"keystile {\nmodus live\n}":                                         `unrecognized subdirective "modus"`,
 		"keystile {\nopen\n}":                                               "wrong argument count",
 		"keystile {\nrate_limit live 100\n}":                                `unrecognized subdirective "rate_limit"`,
@@ -98,14 +101,21 @@ func TestHandlerValidate(t *testing.T) {
 	t.Parallel()
 	for want, h := range map[string]*Handler{
 		"mode:": {Mode: "test"}, "on_overload:": {OnOverload: "x"}, "denials:": {Denials: "x"},
-		"key_header: \"a b\" is no header name":    {KeyHeader: "a b"},
-		"key_header: Authorization has a meaning":  {KeyHeader: "authorization"},
-		"key_header: Stripe-Context has a meaning": {KeyHeader: "stripe-context"},
-		"key_header: Keystile-Key has a meaning":   {KeyHeader: "Keystile-Key"},
-		"key_header: Cookie has a meaning":         {KeyHeader: "Cookie"},
-		"key_header: Caddy drops headers":          {KeyHeader: "X_Key"},
-		"doc_url:":                                 {DocURL: "errors#{code}"},
-		"upstreams: none is for mode \"live\"":     {Mode: "live", Upstreams: &Upstreams{SandboxRaw: json.RawMessage(`{}`)}},
+		"key_header: \"a b\" is no header name":            {KeyHeader: "a b"},
+		"key_header: Authorization has a meaning":          {KeyHeader: "authorization"},
+		"key_header: Stripe-Context has a meaning":         {KeyHeader: "stripe-context"},
+		"key_header: Keystile-Key has a meaning":           {KeyHeader: "Keystile-Key"},
+		"key_header: Cookie has a meaning":                 {KeyHeader: "Cookie"},
+		"key_header: Upgrade has a meaning":                {KeyHeader: "upgrade"},
+		"key_header: Te has a meaning":                     {KeyHeader: "TE"},
+		"key_header: Trailer has a meaning":                {KeyHeader: "Trailer"},
+		"key_header: Proxy-Authorization has a meaning":    {KeyHeader: "Proxy-Authorization"},
+		"key_header: Request-Id has a meaning":             {KeyHeader: "Request-ID"},
+		"key_header: X-Http-Method-Override has a meaning": {KeyHeader: "X-HTTP-Method-Override"},
+		"key_header: Http2-Settings has a meaning":         {KeyHeader: "HTTP2-Settings"},
+		"key_header: Caddy drops headers":                  {KeyHeader: "X_Key"},
+		"doc_url:":                                         {DocURL: "errors#{code}"},
+		"upstreams: none is for mode \"live\"":             {Mode: "live", Upstreams: &Upstreams{SandboxRaw: json.RawMessage(`{}`)}},
 	} {
 		err := h.compile(&settings{headers: testHeaders})
 		if err == nil {

@@ -34,6 +34,7 @@ const (
 
 // Names that every screen knows. Backends and frameworks exist that honour each of the overrides.
 var fixedHeaders = map[headerClass][]string{
+	classIdentity:   {"Request-Id"}, // of the answer: the gateway's. A client's own would pass for it.
 	classInput:      {"Origin"},
 	classCredential: {"Authorization"},
 	classOverride: {

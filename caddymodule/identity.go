@@ -40,6 +40,10 @@ func (x *exchange) identify(h http.Header) {
 			h[names.connected] = values.one("true")
 		}
 	}
+	if v.key == nil { // nobody has checked that this client may act there
+		delete(h, x.handler.headers.context)
+		delete(h, x.handler.headers.account)
+	}
 	if d.Route.Known {
 		h[names.resource] = values.one(d.Route.Resource)
 		h[names.access] = values.one(d.Route.Access.String())

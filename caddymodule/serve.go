@@ -49,6 +49,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	switch d := &x.verdict.decision; {
 	case d.Reason == policy.ReasonPreflight:
 		h.cors.answerPreflight(&x.response, x.question.Origin)
+	case d.Allowed() && r.Method == http.MethodOptions && !d.Route.Known:
+		x.answerOptions()
 	case d.Allowed():
 		err = x.forward(r, next)
 	default:
@@ -57,6 +59,15 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	returned = true
 	err = logged.settle(x, r, err)
 	return err
+}
+
+// answerOptions answers an OPTIONS request that is no preflight, and that no rule of the catalog names: what may be asked of
+// a route is no data, and frameworks exist that serve data on OPTIONS. The request has been judged as any other.
+func (x *exchange) answerOptions() {
+	h := x.response.Header()
+	h["Allow"] = []string{corsMethods}
+	x.settleBody(h)
+	x.response.WriteHeader(http.StatusNoContent)
 }
 
 // unavailable refuses a request for which there is neither store nor log (fail closed). It is cleaned nevertheless: the

@@ -37,7 +37,7 @@ func or(s, otherwise string) string {
 // caller's.
 //
 // On an open route nothing is needed, so that rows 1, 8 and 9 do not deny there; but a presented key must be good (rows 2
-// to 7), so that nobody is anonymous, or somebody else, by mistake.
+// to 7), so that nobody is anonymous, or somebody else, by mistake. A version must fit also without a key.
 //
 // Decide does not allocate, and asks dir only where the answer depends on it.
 func (r *Rules) Decide(p *Principal, q *Request, dir Directory, now time.Time) (d Decision) {
@@ -65,7 +65,7 @@ func (r *Rules) Decide(p *Principal, q *Request, dir Directory, now time.Time) (
 	case CredentialMissing:
 		d.Reason = ReasonAPIKeyMissing
 		if d.Open {
-			d.Reason = ReasonOpen
+			d.enterOpen(r, q)
 		}
 		return d
 	case CredentialKnown:
@@ -131,6 +131,19 @@ func (r *Rules) Decide(p *Principal, q *Request, dir Directory, now time.Time) (
 		d.Reason = ReasonAllowed
 	}
 	return d
+}
+
+// enterOpen lets a request in that has no key and needs none. The version is what the backend may act on, so it must fit as
+// from a key; a context says nothing without a key, and the caller does not hand it on.
+func (d *Decision) enterOpen(r *Rules, q *Request) {
+	switch {
+	case q.VersionCount == 0:
+		d.Reason = ReasonOpen
+	case q.VersionCount == 1 && r.Version.Match(q.Version):
+		d.Reason, d.Version = ReasonOpen, q.Version
+	default:
+		d.Reason, d.Param = ReasonVersionInvalid, r.versionHeader()
+	}
 }
 
 // serves says whether keys of the mode are served at this site.

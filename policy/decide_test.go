@@ -200,6 +200,10 @@ func TestDecide(t *testing.T) {
 
 		// Open routes
 		{"open without a key", nil, get("/healthz"), func(q *Request) { q.Credential = CredentialMissing }, ReasonOpen, "", ""},
+		{"open with a version, without a key", nil, get("/healthz"), func(q *Request) { q.Credential, q.Version, q.VersionCount = CredentialMissing, version, 1 }, ReasonOpen, "", ""},
+		{"open with a version that does not fit", nil, get("/healthz"), func(q *Request) { q.Credential, q.Version, q.VersionCount = CredentialMissing, "../x", 1 }, ReasonVersionInvalid, "", "Stripe-Version"},
+		{"open with two versions", nil, get("/healthz"), func(q *Request) { q.Credential, q.Version, q.VersionCount = CredentialMissing, version, 2 }, ReasonVersionInvalid, "", "Stripe-Version"},
+		{"open with a context, without a key", nil, get("/healthz"), func(q *Request) { q.Credential, q.Context, q.ContextCount = CredentialMissing, "acct_B", 1 }, ReasonOpen, "", ""},
 		{"open by any method", nil, get("/public/write"), func(q *Request) { q.Credential, q.Method = CredentialMissing, "POST" }, ReasonOpen, "", ""},
 		{"open with a bad key", nil, get("/healthz"), func(q *Request) { q.Credential = CredentialInvalid }, ReasonAPIKeyInvalid, "", ""},
 		{"open with an ended key", with(secretKey(), func(p *Principal) { p.Ended = true }), get("/healthz"), nil, ReasonAPIKeyExpired, "", ""},

@@ -11,7 +11,7 @@ import (
 
 // testFilters compares every filter, and some of them together, with what Filter.Match selects.
 func testFilters(t *testing.T, s requestlog.Store, records []*requestlog.Record) {
-	at := func(n time.Duration) time.Time { return Begin.Add(n * time.Second) }
+	at := func(seconds int) time.Time { return Begin.Add(time.Duration(seconds) * time.Second) }
 	tests := []struct {
 		name   string
 		filter requestlog.Filter

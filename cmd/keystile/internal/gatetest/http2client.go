@@ -126,7 +126,7 @@ func (h *H2) read(id uint32) (*Answer, error) {
 			case errors.As(err, &stream):
 				return nil, &ResetError{Code: stream.Code}
 			}
-			return nil, fmt.Errorf("%w (%v)", ErrClosed, err)
+			return nil, fmt.Errorf("%w (%w)", ErrClosed, err)
 		}
 		switch f := frame.(type) {
 		case *http2.SettingsFrame:

@@ -129,8 +129,8 @@ func (r *RotationSchedule) afterRotation(now time.Time, scheduled bool) *Rotatio
 		next.At = now.Add(r.interval())
 		return &next
 	}
-	missed := now.Sub(r.At) / r.interval()
-	next.At = r.At.Add((missed + 1) * r.interval())
+	late := now.Sub(r.At) % r.interval()
+	next.At = now.Add(r.interval() - late)
 	return &next
 }
 

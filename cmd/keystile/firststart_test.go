@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/keystile/keystile/cmd/keystile/internal/gatetest"
 )
@@ -50,9 +51,17 @@ func TestFirstStart(t *testing.T) {
 	text, site := exampleOnFreePorts(t, g)
 	g.WriteConfig(t, text)
 	g.Start(t)
-	stdout, stderr := g.Output()
-	printed := stdout + stderr
-	tokens := regexp.MustCompile(`sk_test_[0-9A-Za-z]{38}`).FindAllString(printed, -1)
+	var stdout, stderr, printed string
+	var tokens []string
+	for range 100 { // the gateway is ready, but what it printed may still be on its way through the pipe
+		stdout, stderr = g.Output()
+		printed = stdout + stderr
+		tokens = regexp.MustCompile(`sk_test_[0-9A-Za-z]{38}`).FindAllString(printed, -1)
+		if len(tokens) > 0 && strings.Contains(stdout, "keystile key list") {
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
 	if len(tokens) == 0 {
 		t.Fatalf("the first start printed no sandbox key:\n%s", stdout)
 	}

@@ -128,7 +128,7 @@ func Lock(path string) (release func() error, err error) {
 	case errors.Is(err, boltErrors.ErrTimeout):
 		return nil, fmt.Errorf("the key store %q %w", path, errInUse)
 	case err != nil:
-		return nothing, nil // it is damaged: nobody can have opened it
+		return nothing, nil //nolint:nilerr // it is damaged: nobody can have opened it
 	}
 	return db.Close, nil
 }

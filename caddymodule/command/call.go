@@ -84,11 +84,20 @@ func (c *call) flags() *pflag.FlagSet { return c.cmd.Flags() }
 
 // stdin reads standard input once. A second reader in one call is misuse: what names both.
 func (c *call) stdin(what string) ([]byte, error) {
+	r, err := c.stdinReader(what)
+	if err != nil {
+		return nil, err
+	}
+	return readAll(r, what)
+}
+
+// stdinReader is stdin for what is not read whole.
+func (c *call) stdinReader(what string) (io.Reader, error) {
 	if c.stdinTaken != "" {
 		return nil, misuse("standard input cannot give both %s and %s", c.stdinTaken, what)
 	}
 	c.stdinTaken = what
-	return readAll(c.cmd.InOrStdin(), what)
+	return c.cmd.InOrStdin(), nil
 }
 
 // readAll reads r up to maxInput.

@@ -128,14 +128,18 @@ func (c *client) do(ctx context.Context, method, path string, query url.Values, 
 
 // send sends one request and returns a good answer, whose body the caller closes.
 func (c *client) send(ctx context.Context, method, path string, query url.Values, body any) (*http.Response, error) {
-	var payload io.Reader
-	if body != nil {
-		data, err := json.Marshal(body)
-		if err != nil {
-			return nil, fmt.Errorf("writing the request: %w", err)
-		}
-		payload = bytes.NewReader(data)
+	if body == nil {
+		return c.upload(ctx, method, path, query, "", nil)
 	}
+	data, err := json.Marshal(body)
+	if err != nil {
+		return nil, fmt.Errorf("writing the request: %w", err)
+	}
+	return c.upload(ctx, method, path, query, "application/json", bytes.NewReader(data))
+}
+
+// upload is send with a body as it is, however long. nil: none.
+func (c *client) upload(ctx context.Context, method, path string, query url.Values, media string, payload io.Reader) (*http.Response, error) {
 	target := c.base + path
 	if len(query) > 0 {
 		target += "?" + query.Encode()
@@ -149,7 +153,7 @@ func (c *client) send(ctx context.Context, method, path string, query url.Values
 	}
 	req.Header.Set("User-Agent", "keystile-cli")
 	if payload != nil {
-		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Content-Type", media)
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {

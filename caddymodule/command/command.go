@@ -28,9 +28,12 @@ func commands() []caddycmd.Command {
 		tokenCommand(),
 		webhookCommand(),
 		logCommand(),
+		eventCommand(),
 		explainCommand(),
 		catalogCommand(),
 		scanCommand(),
+		backupCommand(),
+		restoreCommand(),
 	}
 }
 

@@ -22,7 +22,7 @@ A key's token is printed once, by the command that makes it, and for some keys
 again by 'key reveal'. No command takes a token as an argument; 'key import' reads
 tokens from a file or from standard input.`,
 		keyCreate, keyList, keyGet, keyEdit, keyDelete, keyReveal, keyRotate, keyScheduleRotation, keyUnscheduleRotation,
-		keyEndRotation, keyUsage, keyDuplicate, keyImport)
+		keyEndRotation, keyUsage, keyDuplicate, keyImport, keyExport)
 }
 
 func keyList() *cobra.Command {

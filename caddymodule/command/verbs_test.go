@@ -176,7 +176,12 @@ func TestImport(t *testing.T) {
 	if r.code != 0 {
 		t.Fatalf("importing CSV from standard input: exit code %d\n%s", r.code, r.stderr)
 	}
-	contains(t, "key import - --json", r.stdout, `"data"`, `"legacy"`, `"charges":"read"`)
+	contains(t, "key import - --json", r.stdout, `"object":"key_import"`, `"keys":1`, `"live restricted":1`)
+	contains(t, "what was imported", s.run(t, "key", "list", "--query", "legacy", "--json"), `"legacy"`, `"charges":"read"`)
+	if r = s.try(t, csv, "key", "import", "-", "--dry-run"); r.code != 1 || !strings.Contains(r.stderr, "line 2") {
+		t.Errorf("a dry run of what is there already: exit code %d, %s", r.code, r.stderr)
+	}
+	contains(t, "a dry run", s.try(t, strings.Replace(csv, "0001", "0002", 1), "key", "import", "-", "--dry-run").stdout, "1 keys are fit", "nothing was written")
 
 	bad := writeFile(t, dir, "bad.csv", []byte("token,kind,mode,account\nhunter2hunter2,secret,live,"+account+"\nhunter3hunter3,sekret,live,"+account+"\n"))
 	r = s.try(t, "", "key", "import", bad)

@@ -1,0 +1,198 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/caddyserver/caddy/v2"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+
+	"github.com/keystile/keystile/keystore"
+	"github.com/keystile/keystile/keystore/boltstore"
+)
+
+func restoreCommand() caddycmd.Command {
+	return caddycmd.Command{
+		Name:  "restore",
+		Usage: "FILE [flags]",
+		Short: "Puts a backup of the key store in place, while the gateway is stopped",
+		Long: strings.TrimSpace(`
+Reads a backup through (its checksum, every row, the whole chain of events, and
+whether the master key is the one that its tokens are sealed under) and then puts
+it where the gateway looks for its store. - is standard input.
+
+The gateway must be stopped: it holds all keys in memory, and would go on with the
+old ones. So: stop the gateway, restore, start it. A store that is there already is
+not replaced without --force, which moves it aside first. Keys that were made or
+ended after the backup are as they were before: a deleted key works again.`),
+		CobraFunc: func(cmd *cobra.Command) {
+			cmd.Example = `
+  keystile restore keys-2027-01-31.tar
+  keystile restore keys.tar --check
+  keystile restore keys.tar --store /srv/keystile/keys.db --master-key /srv/keystile/master.key`
+			fs := cmd.Flags()
+			fs.String("store", "", "`FILE` of the store (default: keystile/keys.db in Caddy's data directory)")
+			fs.String("master-key", "", "`FILE` of the master key (default: master.key in the same directory)")
+			fs.Bool("check", false, "Read the backup through, and put nothing in place")
+			fs.Bool("force", false, "Move a store that is there aside")
+			leaf(cmd, []string{"FILE"}, runRestore)
+			seal(cmd)
+		},
+	}
+}
+
+func runRestore(c *call) error {
+	r := &restore{call: c}
+	r.store, _ = c.flags().GetString("store")
+	r.check, _ = c.flags().GetBool("check")
+	r.force, _ = c.flags().GetBool("force")
+	if r.store == "" {
+		r.store = filepath.Join(caddy.AppDataDir(), "keystile", "keys.db")
+	}
+	master, _ := c.flags().GetString("master-key")
+	if master == "" {
+		master = filepath.Join(filepath.Dir(r.store), "master.key")
+	}
+	r.master = keystore.MasterKeyFile(master)
+	if err := r.vacant(); err != nil && !r.check {
+		return err
+	}
+	input, _, err := c.openInput(c.arg(0))
+	if err != nil {
+		return err
+	}
+	defer input.Close()
+	return r.run(input)
+}
+
+// restore is one `restore`.
+type restore struct {
+	call         *call
+	store        string
+	master       keystore.MasterKey
+	check, force bool
+}
+
+// vacant says whether there is no store in the way.
+func (r *restore) vacant() error {
+	_, err := os.Lstat(r.store)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	}
+	release, err := boltstore.Lock(r.store)
+	if errors.Is(err, boltstore.ErrInUse) {
+		return fmt.Errorf("%s is in use: stop the gateway, restore, and start it again; nothing was changed", r.store)
+	}
+	if err != nil {
+		return err
+	}
+	if err := release(); err != nil {
+		return err
+	}
+	if !r.force {
+		return fmt.Errorf("there is a store at %s already: --force moves it aside; nothing was changed", r.store)
+	}
+	return nil
+}
+
+func (r *restore) run(input io.Reader) (err error) {
+	dir := filepath.Dir(r.store)
+	if r.check {
+		dir = os.TempDir()
+	} else if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	// A directory of its own, for its owner only: beside the place where the copy is to be, so that it can be moved there.
+	if dir, err = os.MkdirTemp(dir, ".restore-*"); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	path := filepath.Join(dir, "keys.db")
+	manifest, err := unpackBackup(input, path)
+	if err != nil {
+		return err
+	}
+	if err := r.inspect(r.call.context(), path, manifest); err != nil {
+		return err
+	}
+	if r.check {
+		r.call.out.linef("the backup is whole; nothing was put in place")
+		return nil
+	}
+	return r.place(path)
+}
+
+// inspect reads the copy through and says what it holds.
+func (r *restore) inspect(ctx context.Context, path string, manifest *keystore.BackupManifest) error {
+	backend, err := boltstore.OpenCopy(path)
+	if err != nil {
+		return err
+	}
+	found, err := keystore.Inspect(ctx, backend, r.master)
+	if err = errors.Join(err, backend.Close()); err != nil {
+		return fmt.Errorf("the backup cannot be used: %w", err)
+	}
+	if fault := found.Chain.Fault; fault != nil {
+		return fmt.Errorf("the backup cannot be used: event %d: %s", fault.Seq, fault.Reason)
+	}
+	if found.Chain.Place.String() != manifest.Head || found.Head.Revision != manifest.Revision {
+		return errors.New("the backup cannot be used: its copy is not the one that its manifest describes")
+	}
+	switch {
+	case found.Sealed && found.MasterKeyPresent && !found.MasterKeyFit:
+		return fmt.Errorf("%v is not the one that the backup's tokens are sealed under (keyset %s): put that one in place, or name it with --master-key",
+			r.master, found.MasterKey)
+	case found.Sealed && !found.MasterKeyPresent:
+		r.call.warn("%v is not there. The gateway does not start without it: put the one of keyset %s in place.", r.master, found.MasterKey)
+	}
+	r.call.out.linef("backup of %s: %d keys, %d accounts, revision %d, %d events in order", moment(&manifest.CreatedAt), found.Keys, found.Accounts,
+		found.Head.Revision, found.Head.Events)
+	return nil
+}
+
+// place moves the copy to its place, and a store that is there aside. The lock keeps a gateway from starting in between;
+// one that waits for it finds out that the file is another one.
+func (r *restore) place(path string) error {
+	release, err := boltstore.Lock(r.store)
+	if err != nil {
+		return fmt.Errorf("%w: stop the gateway, restore, and start it again; nothing was changed", err)
+	}
+	_, err = os.Lstat(r.store)
+	there := err == nil
+	aside := r.store + "." + r.call.now().UTC().Format("20060102T150405Z")
+	if there {
+		err = errors.Join(moveAside(r.store, aside), release())
+	} else {
+		err = release()
+	}
+	if err != nil {
+		return err
+	}
+	if there {
+		r.call.out.linef("moved the store that was there to %s", clean(aside))
+	}
+	// A link, unlike a rename, does not replace a file that is there.
+	if err := os.Link(path, r.store); err != nil {
+		return fmt.Errorf("putting the store in place: %w", err)
+	}
+	r.call.out.linef("restored %s; start the gateway", clean(r.store))
+	return syncDir(filepath.Dir(r.store))
+}
+
+func moveAside(from, to string) error {
+	if err := os.Link(from, to); err != nil { // fails where there is a file of that name
+		return err
+	}
+	return os.Remove(from)
+}

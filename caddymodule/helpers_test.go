@@ -65,6 +65,12 @@ func (s *stuckStore) List(context.Context, requestlog.Query) (requestlog.Page, e
 func (s *stuckStore) Get(context.Context, string) (*requestlog.Record, error) {
 	return nil, requestlog.ErrNotFound
 }
+func (s *stuckStore) Histogram(context.Context, requestlog.HistogramQuery) (*requestlog.Histogram, error) {
+	return nil, requestlog.ErrClosed
+}
+func (s *stuckStore) KeySummary(context.Context, string) (*requestlog.KeySummary, error) {
+	return nil, requestlog.ErrClosed
+}
 func (s *stuckStore) Stats() requestlog.StoreStats { return requestlog.StoreStats{} }
 func (s *stuckStore) Close() error                 { return nil }
 

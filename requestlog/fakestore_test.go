@@ -78,7 +78,11 @@ func (s *fakeStore) split() (requests []*Record, gaps []*Record, lost uint64) {
 }
 
 func (s *fakeStore) List(context.Context, Query) (Page, error) { return Page{}, nil }
-func (s *fakeStore) Stats() StoreStats                         { return StoreStats{} }
+func (s *fakeStore) Histogram(context.Context, HistogramQuery) (*Histogram, error) {
+	return nil, errRefused
+}
+func (s *fakeStore) KeySummary(context.Context, string) (*KeySummary, error) { return nil, errRefused }
+func (s *fakeStore) Stats() StoreStats                                       { return StoreStats{} }
 
 func (s *fakeStore) Get(_ context.Context, id string) (*Record, error) {
 	s.mu.Lock()

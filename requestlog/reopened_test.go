@@ -56,6 +56,22 @@ func (r *reopened) Get(ctx context.Context, id string) (record *requestlog.Recor
 	return record, err
 }
 
+func (r *reopened) Histogram(ctx context.Context, q requestlog.HistogramQuery) (h *requestlog.Histogram, err error) {
+	err = r.with(func(j *requestlog.Journal) error {
+		h, err = j.Histogram(ctx, q)
+		return err
+	})
+	return h, err
+}
+
+func (r *reopened) KeySummary(ctx context.Context, key string) (s *requestlog.KeySummary, err error) {
+	err = r.with(func(j *requestlog.Journal) error {
+		s, err = j.KeySummary(ctx, key)
+		return err
+	})
+	return s, err
+}
+
 func (r *reopened) Stats() (s requestlog.StoreStats) {
 	_ = r.with(func(j *requestlog.Journal) error {
 		s = j.Stats()

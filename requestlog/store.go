@@ -31,6 +31,12 @@ type Store interface {
 	// Get answers the record of the id, or ErrNotFound.
 	Get(ctx context.Context, id string) (*Record, error)
 
+	// Histogram counts records by time and group. The query is checked.
+	Histogram(ctx context.Context, q HistogramQuery) (*Histogram, error)
+
+	// KeySummary answers what a key did; the zero summary if there are no records of it.
+	KeySummary(ctx context.Context, key string) (*KeySummary, error)
+
 	// Stats answers what the store knows of itself.
 	Stats() StoreStats
 

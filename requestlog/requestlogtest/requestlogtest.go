@@ -73,6 +73,8 @@ func Run(t *testing.T, open func(t *testing.T) requestlog.Store) {
 	t.Run("Get", func(t *testing.T) { testGet(t, fill(t, open, records), records) })
 	t.Run("List", func(t *testing.T) { testList(t, fill(t, open, records), records) })
 	t.Run("Filters", func(t *testing.T) { testFilters(t, fill(t, open, records), records) })
+	t.Run("Histogram", func(t *testing.T) { testHistogram(t, fill(t, open, records), records) })
+	t.Run("KeySummary", func(t *testing.T) { testSummary(t, fill(t, open, records), records) })
 	t.Run("CursorsStayWhileRecordsArrive", func(t *testing.T) { testStableCursors(t, open) })
 	t.Run("Gap", func(t *testing.T) { testGap(t, open) })
 	t.Run("ReadersBesideTheWriter", func(t *testing.T) { testConcurrent(t, open) })

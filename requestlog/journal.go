@@ -44,6 +44,8 @@ type Journal struct {
 	files   []*journalFile // the current one is the last
 	retired []retiredFile  // to be sealed by the housekeeper
 
+	sealing sync.Mutex // held while retired files are sealed
+
 	kick     chan struct{} // capacity 1: something was retired
 	quit     chan struct{}
 	finished chan struct{}

@@ -48,6 +48,8 @@ func (j *Journal) keepHouse() {
 }
 
 func (j *Journal) sealRetired() {
+	j.sealing.Lock()
+	defer j.sealing.Unlock()
 	j.mu.Lock()
 	retired := j.retired
 	j.retired = nil

@@ -37,6 +37,14 @@ func (j *Journal) Sealed() []SealedFile {
 	return list
 }
 
+// Roll ends the file being written and seals it.
+func (j *Journal) Roll() {
+	j.wmu.Lock()
+	j.retire()
+	j.wmu.Unlock()
+	j.sealRetired()
+}
+
 // EachSorted calls fn for every record of a sealed file in the order of ids, in memory that does not grow with the records'
 // size. The record is fn's until it returns; its texts may be kept. skipped is how many lines could not be read.
 func (j *Journal) EachSorted(ctx context.Context, path string, fn func(*Record) error) (skipped int, err error) {
@@ -156,3 +164,13 @@ func (j *Journal) ListWithout(ctx context.Context, q Query, without map[string]b
 func (j *Journal) WalkWithout(ctx context.Context, f Filter, without map[string]bool, fn func(*Record)) (time.Time, error) {
 	return j.walk(ctx, f, leftOut{paths: without}, fn)
 }
+
+// SealedSpan reads the times of the first and the last record from the name of a sealed file, or of a file of that name with
+// another suffix.
+func SealedSpan(name, suffix string) (first, last time.Time, ok bool) {
+	s, ok := parseSealedName(name, suffix)
+	return time.UnixMilli(s.first).UTC(), time.UnixMilli(s.last).UTC(), ok
+}
+
+// JournalSuffix ends the names of a journal's files.
+const JournalSuffix = journalSuffix

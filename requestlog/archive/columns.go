@@ -16,7 +16,7 @@ import (
 var zstdCodec = &zstd.Codec{Level: zstd.SpeedDefault}
 
 // bloomColumns have a bloom filter in each row group: a query for one of their values skips what does not hold it.
-var bloomColumns = []string{"id", "key", "account"}
+var bloomColumns = [...]string{"id", "key", "account"}
 
 // bloomBits is how many bits of a bloom filter each value takes: about one false hit in a hundred.
 const bloomBits = 10

@@ -24,6 +24,8 @@ const (
 	maxBloomBytes = 1 << 20
 	maxFooter     = 16 << 20
 
+	readBytes = 16 << 10 // what is read of a column at once, at least
+
 	msStep = time.Millisecond
 )
 
@@ -224,7 +226,7 @@ func (h *handle) readFooter() error {
 	if err := checkFooter(h.in, info.Size()); err != nil {
 		return err
 	}
-	p, err := parquet.OpenFile(h.in, info.Size(), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
+	p, err := parquet.OpenFile(h.in, info.Size(), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true), parquet.ReadBufferSize(readBytes))
 	if err != nil {
 		return err
 	}

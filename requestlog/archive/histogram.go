@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -85,7 +86,6 @@ func (a *Archive) tallyRows(ctx context.Context, v *view, f requestlog.Filter, b
 	if err != nil {
 		return time.Time{}, err
 	}
-	columns := []string{"time", "lost", by} // groups are called after their columns
 	for len(s.units) > 0 {
 		if s.cost >= a.o.TallyBudget {
 			last := s.units[0].span.last
@@ -94,15 +94,36 @@ func (a *Archive) tallyRows(ctx context.Context, v *view, f requestlog.Filter, b
 			}
 			return time.UnixMilli(last + 1).UTC(), nil
 		}
-		if err := s.next(func(r *rowGroup, rows []int) error {
-			records, err := r.records(rows, columns)
-			for i := range records {
-				t.AddRecord(&records[i])
-			}
-			return err
-		}); err != nil {
+		if err := s.next(func(r *rowGroup, rows []int) error { return tallyGroup(r, rows, by, t) }); err != nil {
 			return time.Time{}, err
 		}
 	}
 	return time.Time{}, nil
+}
+
+// tallyGroup counts some rows of a row group. Groupings are called after their columns.
+func tallyGroup(r *rowGroup, rows []int, by string, t *requestlog.Tally) error {
+	times, err := r.values(rows, "time")
+	if err != nil {
+		return err
+	}
+	groups, err := r.values(rows, by)
+	if err != nil {
+		return err
+	}
+	lost, err := r.values(rows, "lost")
+	if err != nil {
+		return err
+	}
+	for i := range rows {
+		if lost[i].Integer > 0 {
+			continue // a gap
+		}
+		group := groups[i].Text
+		if by == requestlog.ByStatusClass {
+			group = requestlog.StatusClass(int(groups[i].Integer))
+		}
+		t.Add(cmp.Or(group, requestlog.GroupNone), time.UnixMilli(times[i].Integer), 1)
+	}
+	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"unsafe"
 
 	"github.com/parquet-go/parquet-go"
 
@@ -26,9 +27,9 @@ type page struct {
 	bits     []byte
 }
 
-// eachPage calls fn for the pages of a column in one row group, with the row at which each begins, until fn answers false.
-// The page is fn's until it returns.
-func eachPage(chunk parquet.ColumnChunk, rows int, fn func(first int, p *page) (bool, error)) error {
+// eachPage calls fn for the pages of a column in one row group, with the row at which each begins. The page is fn's until it
+// returns.
+func eachPage(chunk parquet.ColumnChunk, rows int, fn func(first int, p *page)) error {
 	pages := chunk.Pages()
 	defer pages.Close()
 	var p page
@@ -41,15 +42,44 @@ func eachPage(chunk parquet.ColumnChunk, rows int, fn func(first int, p *page) (
 			return err
 		}
 		if err = p.fill(raw, rows-first); err == nil {
-			var more bool
-			if more, err = fn(first, &p); !more && err == nil {
-				parquet.Release(raw)
-				return nil
-			}
+			fn(first, &p)
 		}
 		parquet.Release(raw)
 		if err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// pickPages calls fn for those pages of a column that hold the rows, which are ascending: from the first row of them that is
+// wanted on. fn answers how many rows have been dealt with so far.
+func pickPages(chunk parquet.ColumnChunk, rows []int, most int, fn func(first int, p *page) (int, error)) error {
+	if _, err := chunk.OffsetIndex(); err != nil { // read once for each open file: it says where pages begin
+		return err
+	}
+	pages := chunk.Pages()
+	defer pages.Close()
+	var p page
+	for done := 0; done < len(rows); {
+		first := rows[done]
+		if err := pages.SeekToRow(int64(first)); err != nil {
+			return err
+		}
+		raw, err := pages.ReadPage()
+		if err != nil {
+			return fmt.Errorf("row %d: %w", first, err)
+		}
+		before := done
+		if err = p.fill(raw, most-first); err == nil {
+			done, err = fn(first, &p)
+		}
+		parquet.Release(raw)
+		if err != nil {
+			return err
+		}
+		if done == before {
+			return fmt.Errorf("%w: row %d is in no page", errDamaged, first)
 		}
 	}
 	return nil
@@ -133,7 +163,7 @@ func newNarrow(c *requestlog.Condition, keep []bool) *narrow {
 	return n
 }
 
-func (n *narrow) page(first int, p *page) (bool, error) {
+func (n *narrow) page(first int, p *page) {
 	if p.dictionary != n.dictionary && p.dictionary != nil {
 		n.dictionary, n.verdicts = p.dictionary, make([]verdict, p.dictionary.Len())
 	}
@@ -153,7 +183,6 @@ func (n *narrow) page(first int, p *page) (bool, error) {
 		}
 		value++
 	}
-	return true, nil
 }
 
 func (n *narrow) test(p *page, i int) bool {
@@ -184,54 +213,52 @@ func (n *narrow) bytes(b []byte) bool {
 	if n.condition.Exact != "" {
 		return string(b) == n.condition.Exact
 	}
-	return n.condition.Text(string(b))
+	return n.condition.Text(unsafe.String(unsafe.SliceData(b), len(b))) // it looks at the text, and keeps nothing of it
 }
 
-// fillIn gives the records of some rows their values of one column.
-type fillIn struct {
-	column  *requestlog.Column
-	rows    []int // ascending
-	records []requestlog.Record
-	done    int // rows that have their value
+// picker takes the values of some rows out of a column. It is called for every page of it.
+type picker struct {
+	column *requestlog.Column
+	rows   []int // ascending
+	set    func(int, requestlog.Value) error
+	done   int // rows that have their value
 
 	dictionary parquet.Dictionary
-	texts      map[int32]string // of the dictionary, those that were asked for
+	texts      []string // of the dictionary, those that were asked for
 }
 
-func (f *fillIn) page(first int, p *page) (bool, error) {
-	if p.dictionary != f.dictionary {
-		f.dictionary, f.texts = p.dictionary, make(map[int32]string)
+func (k *picker) page(first int, p *page) (int, error) {
+	if p.dictionary != k.dictionary && p.dictionary != nil {
+		k.dictionary, k.texts = p.dictionary, make([]string, p.dictionary.Len())
 	}
 	value, row := 0, 0
-	for f.done < len(f.rows) && f.rows[f.done] < first+p.rows {
-		at := f.rows[f.done] - first
+	for k.done < len(k.rows) && k.rows[k.done] < first+p.rows {
+		at := k.rows[k.done] - first
 		for ; row < at; row++ {
 			if p.levels == nil || p.levels[row] != 0 {
 				value++
 			}
 		}
 		if p.levels == nil || p.levels[at] != 0 {
-			if err := f.column.SetValue(&f.records[f.done], f.value(p, value)); err != nil {
-				return false, fmt.Errorf("%w: %w", errDamaged, err)
+			if err := k.set(k.done, k.value(p, value)); err != nil {
+				return k.done, fmt.Errorf("%w: %w", errDamaged, err)
 			}
 		}
-		f.done++
+		k.done++
 	}
-	return f.done < len(f.rows), nil
+	return k.done, nil
 }
 
-func (f *fillIn) value(p *page, i int) requestlog.Value {
+func (k *picker) value(p *page, i int) requestlog.Value {
 	switch {
-	case !f.column.IsText():
+	case !k.column.IsText():
 		return requestlog.Value{Integer: p.integer(i)}
 	case p.dictionary == nil:
 		return requestlog.Value{Text: string(p.bytes(i))}
 	}
 	at := p.index[i]
-	text, ok := f.texts[at]
-	if !ok {
-		text = string(p.dictionary.Index(at).ByteArray())
-		f.texts[at] = text
+	if k.texts[at] == "" {
+		k.texts[at] = string(p.dictionary.Index(at).ByteArray())
 	}
-	return requestlog.Value{Text: text}
+	return requestlog.Value{Text: k.texts[at]}
 }

@@ -1,6 +1,8 @@
 package archive
 
 import (
+	"slices"
+
 	"github.com/parquet-go/parquet-go"
 
 	"github.com/keystile/keystile/requestlog"
@@ -110,32 +112,39 @@ func count(keep []bool) (n int) {
 	return n
 }
 
-// records reads some columns of some rows, which are ascending. columns nil: all.
+// records reads some rows, which are ascending. columns nil: all of them, else those of these names.
 func (r *rowGroup) records(rows []int, columns []string) ([]requestlog.Record, error) {
 	records := make([]requestlog.Record, len(rows))
 	for i := range r.open.columns {
 		c := &r.open.columns[i]
-		if columns != nil && !contains(columns, c.Name) {
+		if columns != nil && !slices.Contains(columns, c.Name) {
 			continue
 		}
-		chunk := r.chunk(c.Name)
-		if chunk == nil {
-			continue
-		}
-		r.cost += int64(rows[len(rows)-1] / 4) // passed over, not looked at
-		f := fillIn{column: c, rows: rows, records: records}
-		if err := eachPage(chunk, r.rows, f.page); err != nil {
+		err := r.each(c, rows, func(i int, v requestlog.Value) error { return c.SetValue(&records[i], v) })
+		if err != nil {
 			return nil, err
 		}
 	}
 	return records, nil
 }
 
-func contains(list []string, s string) bool {
-	for _, v := range list {
-		if v == s {
-			return true
-		}
+// values reads one column of some rows, which are ascending.
+func (r *rowGroup) values(rows []int, name string) ([]requestlog.Value, error) {
+	values := make([]requestlog.Value, len(rows))
+	err := r.each(requestlog.ColumnNamed(name), rows, func(i int, v requestlog.Value) error {
+		values[i] = v
+		return nil
+	})
+	return values, err
+}
+
+// each calls set with the column's values of some rows, by their places in rows.
+func (r *rowGroup) each(c *requestlog.Column, rows []int, set func(int, requestlog.Value) error) error {
+	chunk := r.chunk(c.Name)
+	if chunk == nil {
+		return nil
 	}
-	return false
+	r.cost += int64(rows[len(rows)-1] / 4) // passed over, not looked at
+	p := picker{column: c, rows: rows, set: set}
+	return pickPages(chunk, rows, r.rows, p.page)
 }

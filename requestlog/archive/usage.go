@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 	"time"
 	"unique"
 
@@ -18,22 +19,25 @@ import (
 // maxUsageKeys bounds the keys whose usage is kept: some 1 kB each at most.
 const maxUsageKeys = 50_000
 
-// usage is what keys did in the archived files. It is guarded by Archive.mu.
+// usage is what keys did in the archived files. It is guarded by Archive.mu. Equal texts of all keys are held once.
 type usage struct {
-	keys    map[string]*keyUse
+	keys    map[string]*keyUse[shared]
 	applied map[string]bool // names of the files that it holds
 	forgot  bool            // there were more keys than it holds
 	ready   bool            // it holds all files
 }
 
-// usageDelta is what keys did in one file.
-type usageDelta map[string]*keyUse
+// shared is a text that is held once, however many keys were seen with it.
+type shared = unique.Handle[string]
 
-// keyUse is requestlog.KeySummary, packed: times in Unix milliseconds, equal texts of all keys held once.
-type keyUse struct {
+// usageDelta is what keys did in one file.
+type usageDelta map[string]*keyUse[string]
+
+// keyUse is requestlog.KeySummary, packed: times are Unix milliseconds.
+type keyUse[T comparable] struct {
 	requests, errors int64
 	first, last      int64
-	seen             [seenKinds][]seen
+	seen             [seenKinds][]seen[T]
 }
 
 // The kinds of value that a key is seen with.
@@ -44,15 +48,17 @@ const (
 	seenKinds
 )
 
-type seen struct {
-	value    unique.Handle[string]
+type seen[T comparable] struct {
+	value    T
 	requests int64
 	last     int64
 }
 
 func newUsage() *usage {
-	return &usage{keys: make(map[string]*keyUse), applied: make(map[string]bool)}
+	return &usage{keys: make(map[string]*keyUse[shared]), applied: make(map[string]bool)}
 }
+
+func newKeyUse[T comparable]() *keyUse[T] { return &keyUse[T]{first: 1<<63 - 1, last: -1 << 63} }
 
 // add counts a record.
 func (d usageDelta) add(r *requestlog.Record) {
@@ -61,7 +67,7 @@ func (d usageDelta) add(r *requestlog.Record) {
 	}
 	u := d[r.Key]
 	if u == nil {
-		u = &keyUse{first: 1<<63 - 1, last: -1 << 63}
+		u = newKeyUse[string]()
 		d[r.Key] = u
 	}
 	ms := r.Time.UnixMilli()
@@ -73,27 +79,30 @@ func (d usageDelta) add(r *requestlog.Record) {
 	if r.Client.IsValid() {
 		u.saw(seenAddress, r.Client.String(), 1, ms)
 	}
-	u.saw(seenUserAgent, r.UserAgent, 1, ms)
-	u.saw(seenResource, r.Resource, 1, ms)
+	if r.UserAgent != "" {
+		u.saw(seenUserAgent, r.UserAgent, 1, ms)
+	}
+	if r.Resource != "" {
+		u.saw(seenResource, r.Resource, 1, ms)
+	}
 }
 
 // saw notes a value at its place, the latest first. The list is short: looking through it costs less than a map.
-func (u *keyUse) saw(kind int, value string, n, ms int64) {
-	if value == "" {
-		return
-	}
+func (u *keyUse[T]) saw(kind int, value T, n, ms int64) {
 	list := u.seen[kind]
-	i := slices.IndexFunc(list, func(s seen) bool { return s.value.Value() == value })
+	i := 0
+	for i < len(list) && list[i].value != value {
+		i++
+	}
 	switch {
-	case i >= 0:
-	case len(list) < requestlog.MaxSeen:
-		i = len(list)
-		list = append(list, seen{value: unique.Make(value), last: ms})
-	case ms < list[len(list)-1].last:
+	case i < len(list):
+	case i < requestlog.MaxSeen:
+		list = append(list, seen[T]{value: value, last: ms})
+	case ms < list[i-1].last:
 		return
 	default:
-		i = len(list) - 1
-		list[i] = seen{value: unique.Make(value), last: ms}
+		i--
+		list[i] = seen[T]{value: value, last: ms}
 	}
 	list[i].requests += n
 	list[i].last = max(list[i].last, ms)
@@ -112,21 +121,21 @@ func (u *usage) merge(d usageDelta, file string) {
 	for key, more := range d {
 		have := u.keys[key]
 		if have == nil {
-			u.keys[key] = more
-			continue
+			have = newKeyUse[shared]()
+			u.keys[strings.Clone(key)] = have // not a part of a record's line
 		}
-		have.merge(more)
+		mergeUse(have, more)
 	}
 	u.forget()
 }
 
-func (u *keyUse) merge(more *keyUse) {
+func mergeUse(u *keyUse[shared], more *keyUse[string]) {
 	u.requests += more.requests
 	u.errors += more.errors
 	u.first, u.last = min(u.first, more.first), max(u.last, more.last)
 	for kind, list := range more.seen {
 		for _, s := range slices.Backward(list) { // the latest last, so that it comes out first
-			u.saw(kind, s.value.Value(), s.requests, s.last)
+			u.saw(kind, unique.Make(s.value), s.requests, s.last)
 		}
 	}
 }
@@ -220,7 +229,7 @@ func (a *Archive) KeySummary(ctx context.Context, key string) (*requestlog.KeySu
 	v.readers.Add(1)
 	use := a.usage.keys[key]
 	known := a.usage.ready && (use != nil || !a.usage.forgot)
-	var total keyUse
+	total := newKeyUse[shared]()
 	if known && use != nil {
 		total = use.clone()
 	}
@@ -232,27 +241,23 @@ func (a *Archive) KeySummary(ctx context.Context, key string) (*requestlog.KeySu
 	newest := make(usageDelta)
 	_, err := a.journal.WalkWithout(ctx, requestlog.Filter{Key: key}, v.sources, newest.add)
 	if more := newest[key]; more != nil {
-		if total.requests == 0 {
-			total = *more
-		} else {
-			total.merge(more)
-		}
+		mergeUse(total, more)
 	}
 	if total.requests > 0 {
-		total.summary(key, s)
+		summarize(total, key, s)
 	}
 	return s, err
 }
 
-func (u *keyUse) clone() keyUse {
+func (u *keyUse[T]) clone() *keyUse[T] {
 	c := *u
 	for kind := range c.seen {
 		c.seen[kind] = slices.Clone(c.seen[kind])
 	}
-	return c
+	return &c
 }
 
-func (u *keyUse) summary(key string, s *requestlog.KeySummary) {
+func summarize(u *keyUse[shared], key string, s *requestlog.KeySummary) {
 	s.Key, s.Requests, s.Errors = key, u.requests, u.errors
 	s.FirstSeen, s.LastSeen = time.UnixMilli(u.first).UTC(), time.UnixMilli(u.last).UTC()
 	lists := [seenKinds]*[]requestlog.Seen{&s.Addresses, &s.UserAgents, &s.Resources}

@@ -43,7 +43,7 @@ func (a *Archive) saveUsage() error {
 	maps.DeleteFunc(a.usage.applied, func(name string, _ bool) bool { return !here[name] })
 	a.mu.Unlock()
 	_, err := a.replaceFile(a.join(usageName), func(out *outFile) error {
-		w := &usageWriter{out: out.Writer, sum: crc32.NewIEEE(), texts: make(map[unique.Handle[string]]uint64)}
+		w := &usageWriter{out: out.Writer, sum: crc32.NewIEEE(), texts: make(map[shared]uint64)}
 		w.usage(a.usage)
 		return w.err
 	})
@@ -58,7 +58,7 @@ type usageWriter struct {
 	out   *bufio.Writer
 	sum   hash.Hash32
 	buf   []byte
-	texts map[unique.Handle[string]]uint64
+	texts map[shared]uint64
 	err   error
 }
 
@@ -111,7 +111,7 @@ func (w *usageWriter) text(s string) {
 }
 
 // shared writes a text, or, where it was written before, its number, as a negative length.
-func (w *usageWriter) shared(h unique.Handle[string]) {
+func (w *usageWriter) shared(h shared) {
 	if n, ok := w.texts[h]; ok {
 		w.numbers(-int64(n) - 1)
 		return
@@ -172,7 +172,7 @@ func decodeUsage(in io.ReaderAt, size int64) (*usage, error) {
 // usageReader reads until the first failure; from then on everything is 0.
 type usageReader struct {
 	in    *bufio.Reader
-	texts []unique.Handle[string]
+	texts []shared
 	err   error
 }
 
@@ -188,15 +188,15 @@ func (r *usageReader) usage() *usage {
 	}
 	for range r.number(0, 2*maxUsageKeys) {
 		key := r.text(r.number(0, maxUsageText))
-		use := &keyUse{requests: r.number(0, maxNumber), errors: r.number(0, maxNumber), first: r.number(-maxNumber, maxNumber), last: r.number(-maxNumber, maxNumber)}
+		use := &keyUse[shared]{requests: r.number(0, maxNumber), errors: r.number(0, maxNumber), first: r.number(-maxNumber, maxNumber), last: r.number(-maxNumber, maxNumber)}
 		for kind := range use.seen {
 			n := r.number(0, maxSeenRead)
 			if n > 0 {
-				use.seen[kind] = make([]seen, 0, n)
+				use.seen[kind] = make([]seen[shared], 0, n)
 			}
 			for range n {
 				value := r.shared()
-				use.seen[kind] = append(use.seen[kind], seen{value, r.number(0, maxNumber), use.last - r.number(-maxNumber, maxNumber)})
+				use.seen[kind] = append(use.seen[kind], seen[shared]{value, r.number(0, maxNumber), use.last - r.number(-maxNumber, maxNumber)})
 			}
 		}
 		if r.err != nil {
@@ -236,7 +236,7 @@ func (r *usageReader) text(n int64) string {
 	return string(b)
 }
 
-func (r *usageReader) shared() unique.Handle[string] {
+func (r *usageReader) shared() shared {
 	n := r.number(-maxNumber, maxUsageText)
 	if n < 0 {
 		if i := -n - 1; i < int64(len(r.texts)) {

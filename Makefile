@@ -6,6 +6,7 @@ SHELL := /bin/bash
 BIN   ?= bin/keystile
 TOOLS := go tool -modfile=.ci/tools/go.mod
 FUZZTIME ?= 20s
+RECORDS ?= 2000000
 
 .PHONY: help
 help: ## list the targets
@@ -31,6 +32,10 @@ test-deps: ## what the tests need beside Go: a C compiler for the race detector,
 bench: ## benchmarks beside the code, with allocations, after the guards on allocation counts
 	CGO_ENABLED=0 go test -run 'Allocat' ./policy/... ./keystore/... ./requestlog/... ./caddymodule/
 	CGO_ENABLED=0 go test -run '^$$' -bench . -benchmem ./policy/... ./keystore/... ./requestlog/... ./caddymodule/
+
+.PHONY: bench-log
+bench-log: ## the request log with RECORDS (default two million) over ten days, and twenty kills under load
+	KEYSTILE_BENCH_LOG=$(RECORDS) CGO_ENABLED=0 go test -count=1 -timeout 30m -run '^(TestBenchmark|TestKilledProcessLosesNothingOld)$$' ./requestlog/archive
 
 .PHONY: lint
 lint: ## format, vet and the linters of .golangci.yml

@@ -109,12 +109,18 @@ var (
 	appendedDesc = prometheus.NewDesc("caddy_keystile_request_log_appended_total", "Request records handed to the log, dropped ones included.", nil, nil)
 	storedDesc   = prometheus.NewDesc("caddy_keystile_request_log_stored_total", "Request records written out.", nil, nil)
 	droppedDesc  = prometheus.NewDesc("caddy_keystile_request_log_dropped_total", "Request records lost: no room in the queue, or not to be written.", nil, nil)
-	errorsDesc   = prometheus.NewDesc("caddy_keystile_request_log_errors_total", "Failed writes of the request log.", nil, nil)
+	errorsDesc   = prometheus.NewDesc("caddy_keystile_request_log_errors_total", "Failed writes, syncs, reads and deletions of the request log.", nil, nil)
+	filesDesc    = prometheus.NewDesc("caddy_keystile_request_log_files", "Files of the request log.", nil, nil)
+	bytesDesc    = prometheus.NewDesc("caddy_keystile_request_log_bytes", "Size of the request log's files.", nil, nil)
+	asideDesc    = prometheus.NewDesc("caddy_keystile_request_log_set_aside_total", "Damaged files taken out of the request log.", nil, nil)
+	skippedDesc  = prometheus.NewDesc("caddy_keystile_request_log_skipped_lines_total", "Unreadable lines met in the request log.", nil, nil)
 )
 
 // Describe sends the descriptions of all that Collect may send.
 func (stateCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{keysDesc, queuedDesc, appendedDesc, storedDesc, droppedDesc, errorsDesc} {
+	for _, d := range []*prometheus.Desc{
+		keysDesc, queuedDesc, appendedDesc, storedDesc, droppedDesc, errorsDesc, filesDesc, bytesDesc, asideDesc, skippedDesc,
+	} {
 		ch <- d
 	}
 }
@@ -142,4 +148,8 @@ func (stateCollector) Collect(ch chan<- prometheus.Metric) {
 	counter(storedDesc, stats.Stored)
 	counter(droppedDesc, stats.Dropped)
 	counter(errorsDesc, stats.Errors)
+	gauge(filesDesc, float64(stats.Files))
+	gauge(bytesDesc, float64(stats.Bytes))
+	counter(asideDesc, stats.SetAside)
+	counter(skippedDesc, stats.Skipped)
 }

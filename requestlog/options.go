@@ -12,7 +12,7 @@ import (
 type Options struct {
 	// Dir is where the journal lives. It is made (0700) if it does not exist, and belongs to one process at a time.
 	Dir string
-	// Store is used instead of a journal in Dir. The log closes it.
+	// Store is used instead of a journal in Dir: the archive, in the gateway. The log closes it.
 	Store Store
 	// Node is written into records that name no node.
 	Node string

@@ -1,7 +1,9 @@
 package archive
 
 import (
+	"errors"
 	"slices"
+	"sync/atomic"
 
 	"github.com/parquet-go/parquet-go"
 
@@ -13,7 +15,7 @@ type rowGroup struct {
 	open   *openFile
 	chunks []parquet.ColumnChunk
 	rows   int
-	cost   int64 // values looked at
+	cost   atomic.Int64 // values looked at
 }
 
 func (h *handle) rowGroup(i int, g *group) (*rowGroup, error) {
@@ -74,7 +76,7 @@ func (r *rowGroup) narrow(c *requestlog.Condition, keep []bool) (kept int, err e
 		}
 		return count(keep), nil
 	}
-	r.cost += int64(r.rows)
+	r.cost.Add(int64(r.rows))
 	err = eachPage(chunk, r.rows, n.page)
 	return n.kept, err
 }
@@ -112,20 +114,26 @@ func count(keep []bool) (n int) {
 	return n
 }
 
-// records reads some rows, which are ascending. columns nil: all of them, else those of these names.
+// records reads some rows, which are ascending. columns nil: all of them, else those of these names. Half of the columns are read
+// beside the other half: most of the time goes into unpacking pages, and who asks for records waits for them.
 func (r *rowGroup) records(rows []int, columns []string) ([]requestlog.Record, error) {
 	records := make([]requestlog.Record, len(rows))
-	for i := range r.open.columns {
-		c := &r.open.columns[i]
-		if columns != nil && !slices.Contains(columns, c.Name) {
-			continue
+	read := func(half int) error {
+		for i := half; i < len(r.open.columns); i += 2 {
+			c := &r.open.columns[i]
+			if columns != nil && !slices.Contains(columns, c.Name) {
+				continue
+			}
+			if err := r.each(c, rows, func(i int, v requestlog.Value) error { return c.SetValue(&records[i], v) }); err != nil {
+				return err
+			}
 		}
-		err := r.each(c, rows, func(i int, v requestlog.Value) error { return c.SetValue(&records[i], v) })
-		if err != nil {
-			return nil, err
-		}
+		return nil
 	}
-	return records, nil
+	other := make(chan error, 1)
+	go func() { other <- guard(func() error { return read(1) }) }()
+	err := guard(func() error { return read(0) })
+	return records, errors.Join(err, <-other) // waited for in any case: it writes to records
 }
 
 // values reads one column of some rows, which are ascending.
@@ -144,7 +152,7 @@ func (r *rowGroup) each(c *requestlog.Column, rows []int, set func(int, requestl
 	if chunk == nil {
 		return nil
 	}
-	r.cost += int64(rows[len(rows)-1] / 4) // passed over, not looked at
+	r.cost.Add(int64(r.rows / 4)) // passed over, not looked at
 	p := picker{column: c, rows: rows, set: set}
 	return pickPages(chunk, rows, r.rows, p.page)
 }

@@ -153,7 +153,7 @@ func (s *scan) next(fn func(*rowGroup, []int) error) error {
 		if err != nil {
 			return err
 		}
-		defer func() { s.cost += r.cost }()
+		defer func() { s.cost += r.cost.Load() }()
 		rows, err := r.selectRows(s.conditionsOf(u), s.filter.Within)
 		if err != nil || len(rows) == 0 {
 			return err

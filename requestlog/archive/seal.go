@@ -134,7 +134,7 @@ func (a *Archive) seal(ctx context.Context, source requestlog.SealedFile) error 
 	}, func(u *usage) { u.merge(s.usage, f.name()) })
 	a.unsaved++
 	if skipped > 0 {
-		return a.setSourceAside(source, skipped)
+		return errors.Join(a.syncDir(), a.setSourceAside(source, skipped))
 	}
 	return a.forget(source)
 }

@@ -60,9 +60,11 @@ func TestFullDiskKeepsTheJournalUntilThereIsRoom(t *testing.T) {
 	if s := a.Stats(); s.Sealed != 0 || s.Errors < 3 || s.SetAside != 0 {
 		t.Errorf("on a full disk: got %+v, want three errors and nothing archived", s)
 	}
+	a.house.Lock() // the housekeeper is not at it just now
 	if left := names(t, dir); slices.ContainsFunc(left, func(n string) bool { return strings.HasSuffix(n, tempSuffix) }) {
 		t.Errorf("on a full disk: got %q, want nothing unfinished", left)
 	}
+	a.house.Unlock()
 	disk.set(nil)
 	settle(a)
 	checkIDs(t, a, records)

@@ -6,8 +6,11 @@ import "time"
 // position, and those of one position by the rest of their ids.
 func Position(id string) (position uint64, ok bool) { return parseID(id) }
 
-// PositionOf is the first position of a time's millisecond: an id made then has this position or one not far above.
-func PositionOf(t time.Time) uint64 { return positionOf(t) }
+// Positions are the first and the last position of a time's millisecond: ids made in it lie between.
+func Positions(t time.Time) (first, last uint64) {
+	first = positionOf(t)
+	return first, first | (1<<sequenceBits - 1)
+}
 
 // PositionTime is the time of a position.
 func PositionTime(position uint64) time.Time { return time.UnixMilli(millisecondOf(position)).UTC() }

@@ -144,9 +144,9 @@ func (a *Archive) load() error {
 			continue // just deleted
 		}
 		switch {
-		case strings.HasSuffix(e.Name(), tempSuffix):
+		case isUnfinished(e.Name()):
 			a.report("deleting what was not finished", a.fs.Remove(path))
-		case strings.HasSuffix(e.Name(), asideSuffix):
+		case isAside(e.Name()):
 			a.aside = append(a.aside, asideFile{path, info.Size(), info.ModTime()})
 		default:
 			if f, ok := newFile(path, info.Size()); ok {
@@ -158,6 +158,21 @@ func (a *Archive) load() error {
 	a.view = v
 	a.usage.load(a, v.files)
 	return nil
+}
+
+// isUnfinished says whether a file is one of ours that a crash left half written.
+func isUnfinished(name string) bool {
+	name, ok := strings.CutSuffix(name, tempSuffix)
+	_, _, sealed := requestlog.SealedSpan(name, parquetSuffix)
+	return ok && (sealed || name == usageName)
+}
+
+// isAside says whether a file is one of ours that was set aside.
+func isAside(name string) bool {
+	name, ok := strings.CutSuffix(name, asideSuffix)
+	_, _, parquet := requestlog.SealedSpan(name, parquetSuffix)
+	_, _, journal := requestlog.SealedSpan(name, requestlog.JournalSuffix)
+	return ok && (parquet || journal)
 }
 
 // dropSealed finishes what a crash came between: a file of the journal that was archived and not yet deleted. If the archived

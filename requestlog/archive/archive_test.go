@@ -2,10 +2,13 @@ package archive
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/keystile/keystile/requestlog"
 	"github.com/keystile/keystile/requestlog/requestlogtest"
@@ -137,5 +140,72 @@ func TestFilesAreNamedByTimeAndPrivate(t *testing.T) {
 		if got := info.Mode().Perm(); got != 0o600 {
 			t.Errorf("%s: got mode %v, want 0600", name, got)
 		}
+	}
+}
+
+// Every column comes back from a Parquet file, present or absent, from any row: what columns hold is asked of the schema, so that
+// a new one is tested too.
+func TestEveryColumnComesBack(t *testing.T) {
+	t.Parallel()
+	columns := requestlog.Columns()
+	var records []*requestlog.Record
+	for i := range 300 {
+		at := requestlogtest.Begin.Add(time.Duration(i) * time.Second)
+		r := &requestlog.Record{ID: requestlogtest.ID(at, uint64(i)), Time: at}
+		for n, c := range columns {
+			if c.Name == "id" || c.Name == "time" || (i*7+n)%3 == 0 {
+				continue
+			}
+			v := requestlog.Value{Text: fmt.Sprintf("%s %d ü", c.Name, i%50), Integer: int64(i * 1000)}
+			switch c.Kind {
+			case requestlog.ColumnAddress:
+				v.Text = fmt.Sprintf("2001:db8::%x", i)
+			case requestlog.ColumnBool:
+				v.Integer = 1
+			case requestlog.ColumnTime:
+				v.Integer = at.UnixMilli() + 1
+			}
+			if err := c.SetValue(r, v); err != nil {
+				t.Fatal(err)
+			}
+		}
+		records = append(records, r)
+	}
+	a := openArchive(t, Options{Dir: t.TempDir()})
+	write(t, a, records)
+	settle(a)
+	for i, r := range records {
+		got, err := a.Get(t.Context(), r.ID)
+		if err != nil || *got != *r {
+			t.Fatalf("record %d, %v:\n got %+v\nwant %+v", i, err, got, r)
+		}
+	}
+	p, err := a.List(t.Context(), requestlog.Query{Limit: 1000})
+	if err != nil || len(p.Records) != len(records) {
+		t.Fatalf("List: %d records, %v", len(p.Records), err)
+	}
+	for i, r := range p.Records {
+		if want := records[len(records)-1-i]; *r != *want {
+			t.Errorf("record %d:\n got %+v\nwant %+v", i, r, want)
+		}
+	}
+	closeArchive(t, a)
+}
+
+// Files that are not ours stay, whatever they are called.
+func TestOtherFilesStay(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	others := []string{"notes.tmp", "other.damaged", "other.parquet", "readme"}
+	for _, name := range others {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("mine"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a := openArchive(t, Options{Dir: dir, MaxSize: 1})
+	a.keep(t.Context())
+	closeArchive(t, a)
+	if got := names(t, dir); !slices.Equal(got, others) {
+		t.Errorf("got %q, want %q", got, others)
 	}
 }

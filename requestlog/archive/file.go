@@ -89,10 +89,9 @@ func newFile(path string, size int64) (f *file, ok bool) {
 	if !ok {
 		return nil, false
 	}
-	return &file{path: path, size: size, span: span{
-		low: requestlog.PositionOf(first), high: requestlog.PositionOf(last.Add(msStep)) - 1,
-		first: first.UnixMilli(), last: last.UnixMilli(),
-	}}, true
+	low, _ := requestlog.Positions(first)
+	_, high := requestlog.Positions(last)
+	return &file{path: path, size: size, span: span{low: low, high: high, first: first.UnixMilli(), last: last.UnixMilli()}}, true
 }
 
 func (f *file) name() string { return filepath.Base(f.path) }

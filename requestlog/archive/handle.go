@@ -8,7 +8,6 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/bloom"
@@ -24,9 +23,7 @@ const (
 	maxBloomBytes = 1 << 20
 	maxFooter     = 16 << 20
 
-	readBytes = 16 << 10 // what is read of a column at once, at least
-
-	msStep = time.Millisecond
+	readBytes = 16 << 10 // what is read of a column at once, at least)
 )
 
 // handleCache keeps the files open that were asked last.

@@ -17,6 +17,8 @@ const (
 	keepInterval = time.Minute
 	saveInterval = time.Minute // between two writings of the usage
 
+	maxFailures = 3 // to archive a file, before the others have to wait
+
 	tempSuffix  = ".tmp"     // not finished
 	asideSuffix = ".damaged" // set aside
 )
@@ -58,15 +60,22 @@ func (a *Archive) keep(ctx context.Context) {
 	defer a.house.Unlock()
 	a.setAsideDamaged()
 	a.usage.catchUp(ctx, a)
+	failures := 0
 	for _, s := range a.journal.Sealed() {
 		if ctx.Err() != nil {
 			return
+		}
+		if failures == maxFailures {
+			break // the disk, not a file; the next time is soon
 		}
 		if a.view.sources[s.Path] {
 			a.report("deleting an archived file of the journal", a.forget(s)) // it failed the last time
 			continue
 		}
-		a.report("archiving a file of the journal", a.seal(ctx, s))
+		if err := a.seal(ctx, s); err != nil {
+			failures++
+			a.report("archiving a file of the journal", err)
+		}
 	}
 	a.retain()
 	if a.unsaved > 0 && a.o.Now().Sub(a.saved) >= saveInterval {

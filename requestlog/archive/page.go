@@ -23,8 +23,7 @@ type page struct {
 	text    []byte // of texts without a dictionary
 	offsets []uint32
 
-	integers []int64
-	bits     []byte
+	integers []int64 // of everything else; 1 for true
 }
 
 // eachPage calls fn for the pages of a column in one row group, with the row at which each begins. The page is fn's until it
@@ -111,8 +110,11 @@ func (p *page) fill(raw parquet.Page, most int) error {
 		p.integers = data.Int64()
 		have = len(p.integers)
 	default:
-		p.bits = data.Boolean()
-		have = 8 * len(p.bits)
+		var err error
+		if p.integers, err = booleans(raw, values); err != nil {
+			return err
+		}
+		have = len(p.integers)
 	}
 	if have < values {
 		return fmt.Errorf("%w: %d values in a page of %d", errDamaged, have, values)
@@ -123,15 +125,31 @@ func (p *page) fill(raw parquet.Page, most int) error {
 // bytes is a text of a page without a dictionary.
 func (p *page) bytes(i int) []byte { return p.text[p.offsets[i]:p.offsets[i+1]] }
 
-// integer is a number, or a bit.
 func (p *page) integer(i int) int64 {
-	switch {
-	case p.dictionary != nil:
+	if p.dictionary != nil {
 		return p.dictionary.Index(p.index[i]).Int64()
-	case p.bits != nil:
-		return int64(p.bits[i/8] >> (i % 8) & 1)
 	}
 	return p.integers[i]
+}
+
+// booleans reads a page of bits value by value: a page that was cut does not begin at the first bit of a byte.
+func booleans(raw parquet.Page, n int) ([]int64, error) {
+	list := make([]int64, 0, n)
+	values := make([]parquet.Value, raw.NumValues())
+	got, err := raw.Values().ReadValues(values)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	for _, v := range values[:got] {
+		switch {
+		case v.IsNull():
+		case v.Boolean():
+			list = append(list, 1)
+		default:
+			list = append(list, 0)
+		}
+	}
+	return list, nil
 }
 
 // narrow keeps the rows that meet the condition. It is called for every page of a column.

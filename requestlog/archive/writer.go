@@ -14,6 +14,8 @@ const (
 	// groupRows is how many records a row group holds: few enough that reading one record of it costs little, enough that a
 	// dictionary pays.
 	groupRows = 4096
+	// groupBytes ends a row group of long texts earlier: it is held in memory, packed, until it ends.
+	groupBytes = 16 << 20
 	// chunkRows is how many records are gathered before they are given to the columns.
 	chunkRows = 256
 	// pageBytes is about where a page ends, before compression: a dictionary's row group is one page, a long text's several, of
@@ -29,6 +31,7 @@ type ParquetWriter struct {
 	chunk   []requestlog.Record // not yet given to the columns
 	values  []parquet.Value     // scratch: one column of chunk
 	rows    int                 // of the row group
+	bytes   int                 // of the texts that its columns were given
 	err     error               // the first failure: nothing is written behind it
 	endRows func() error        // called before a row group ends; may be nil
 }
@@ -63,7 +66,7 @@ func (p *ParquetWriter) Write(r *requestlog.Record) error {
 	if len(p.chunk) == chunkRows {
 		p.giveRows()
 	}
-	if p.rows == groupRows {
+	if p.rows == groupRows || p.bytes >= groupBytes {
 		p.endGroup()
 	}
 	return p.err
@@ -101,6 +104,7 @@ func (p *ParquetWriter) fill(column int) {
 			continue
 		case text:
 			value = textValue(v.Text)
+			p.bytes += len(v.Text)
 		case c.Kind == requestlog.ColumnBool:
 			value = parquet.BooleanValue(v.Integer != 0)
 		default:
@@ -124,7 +128,7 @@ func (p *ParquetWriter) endGroup() {
 	if p.rows == 0 || p.err != nil {
 		return
 	}
-	p.rows = 0
+	p.rows, p.bytes = 0, 0
 	if p.endRows != nil {
 		if p.err = p.endRows(); p.err != nil {
 			return

@@ -54,15 +54,18 @@ func (d *lineDecoder) object(r *Record) error {
 			}
 			d.skipSpace()
 		}
-		name, err := d.text()
-		if err != nil {
-			return err
+		c := d.expectedName(&expected)
+		if c == nil {
+			name, err := d.text()
+			if err != nil {
+				return err
+			}
+			if d.skipSpace(); !d.take(':') {
+				return d.fail("no colon")
+			}
+			d.skipSpace()
+			c = columnByName[name]
 		}
-		if d.skipSpace(); !d.take(':') {
-			return d.fail("no colon")
-		}
-		d.skipSpace()
-		c := columnAfter(name, &expected)
 		if c == nil {
 			if err := d.skipValue(); err != nil {
 				return err
@@ -83,15 +86,19 @@ func (d *lineDecoder) object(r *Record) error {
 	return nil
 }
 
-// columnAfter finds the column of the name, first where the encoder would have put it: at or behind the expected place.
-func columnAfter(name string, expected *int) *Column {
+// expectedName reads a name, with its colon, where the encoder would have put it: at or behind the expected place. It reads nothing
+// and answers nil if the line is of another shape.
+func (d *lineDecoder) expectedName(expected *int) *Column {
+	rest := d.s[d.pos:]
 	for i := *expected; i < len(columns); i++ {
-		if columns[i].Name == name {
+		if strings.HasPrefix(rest, columns[i].head) {
 			*expected = i + 1
+			d.pos += len(columns[i].head)
+			d.skipSpace()
 			return &columns[i]
 		}
 	}
-	return columnByName[name]
+	return nil
 }
 
 func (d *lineDecoder) value(c *Column, r *Record) error {

@@ -30,6 +30,7 @@ type Column struct {
 	outside bool // the text is chosen by clients or backends: bounded before it is queued
 	always  bool // written also when it is zero
 
+	head    string // `"name":`, as a line has it
 	text    func(*Record) *string
 	integer func(*Record) int64
 	setInt  func(*Record, int64)
@@ -163,6 +164,7 @@ func init() {
 	for i := range columns {
 		c := &columns[i]
 		columnByName[c.Name] = c
+		c.head = `"` + c.Name + `":`
 		switch c.Kind {
 		case ColumnText:
 			textColumns = append(textColumns, c)

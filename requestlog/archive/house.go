@@ -44,7 +44,11 @@ func (a *Archive) keepHouse(ctx context.Context) {
 	tick := time.NewTicker(keepInterval)
 	defer tick.Stop()
 	for {
-		a.keep(ctx)
+		// What files hold must never end the process, also where this code is wrong.
+		a.report("keeping the archive", guard(func() error {
+			a.keep(ctx)
+			return nil
+		}))
 		select {
 		case <-a.kick:
 		case <-tick.C:

@@ -54,6 +54,12 @@ type answer struct {
 	body    []byte
 }
 
+func init() {
+	for _, media := range []string{"application/vnd.apache.parquet", "application/gzip"} {
+		openapi3filter.RegisterBodyDecoder(media, openapi3filter.FileBodyDecoder)
+	}
+}
+
 var testRules = []policy.Rule{
 	{Resource: "charges", Access: policy.AccessRead, Methods: []string{"GET"}, Pattern: "/v1/charges/*"},
 	{Resource: "charges", Access: policy.AccessRead, Methods: []string{"GET"}, Pattern: "/v1/charges"},

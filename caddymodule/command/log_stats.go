@@ -149,6 +149,7 @@ func (c *call) showLogStats(s *api.RequestLogStats) {
 		field{"gap records", nonzero(s.Gaps)},
 		field{"failures", nonzero(s.Errors)},
 		field{"unreadable lines", nonzero(s.Skipped)},
+		field{"damaged files", nonzero(s.SetAside)},
 		field{"on disk", byteText(s.Bytes)},
 		field{"files", strconv.Itoa(s.Files)},
 	)

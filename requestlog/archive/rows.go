@@ -81,7 +81,7 @@ func (r *rowGroup) narrow(c *requestlog.Condition, keep []bool) (kept int, err e
 	return n.kept, err
 }
 
-// narrowWithin keeps the rows whose account or owner is among the ids.
+// narrowWithin keeps the rows that concern one of the ids, as Record.Concerns has it.
 func (r *rowGroup) narrowWithin(ids []string, keep []bool) (kept int, err error) {
 	allowed := make(map[string]bool, len(ids))
 	for _, id := range ids {
@@ -97,6 +97,16 @@ func (r *rowGroup) narrowWithin(ids []string, keep []bool) (kept int, err error)
 		}
 		if n == 0 {
 			clear(list)
+		}
+	}
+	if count(byAccount) > 0 {
+		acted := requestlog.Condition{Column: requestlog.ColumnNamed("decision"), Text: func(s string) bool { return s != requestlog.DecisionForeign }}
+		n, err := r.narrow(&acted, byAccount)
+		if err != nil {
+			return 0, err
+		}
+		if n == 0 {
+			clear(byAccount)
 		}
 	}
 	for i := range keep {

@@ -126,6 +126,9 @@ func (w *writer) clean(r *Record, now time.Time) (ok bool) {
 		if p := recover(); p != nil {
 			w.log.logger.Error(panicMessage, zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
 			w.log.errors.Add(1)
+			if r != nil && r.Capture != nil {
+				r.Capture.release()
+			}
 			w.log.drops.giveUp(1, now)
 		}
 	}()

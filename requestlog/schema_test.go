@@ -45,7 +45,7 @@ func fullRecord() *Record {
 		BytesIn: 12, BytesOut: 34, UpstreamAddress: "backend:8080", Node: "node-1", TLS: "1.3", Protocol: "HTTP/2.0",
 		ErrorType: "permission_error", ErrorCode: "permission_denied", ErrorMessage: "no", SuccessorUsed: true,
 		Lost: 7, LostFrom: at.Add(-time.Second), LostTo: at,
-		RequestHeaders: `{"Accept":"*/*"}`, ResponseHeaders: `{"Content-Type":"a/b"}`, RequestBody: "a=1&password=***", ResponseBody: "[1…",
+		RequestHeaders: `{"Accept":"*/*"}`, ResponseHeaders: `{"Content-Type":"a/b"}`, RequestBody: "password=***", ResponseBody: "[1…",
 	}
 }
 
@@ -102,7 +102,7 @@ func TestRecordJSON(t *testing.T) {
 		`"bytes_in":12,"bytes_out":34,"upstream":"backend:8080","node":"node-1","tls":"1.3","protocol":"HTTP/2.0",` +
 		`"error_type":"permission_error","error_code":"permission_denied","error_message":"no","successor_used":true,` +
 		`"lost":7,"lost_from":"2026-11-23T04:05:05.789Z","lost_to":"2026-11-23T04:05:06.789Z",` +
-		`"request_headers":"{\"Accept\":\"*/*\"}","response_headers":"{\"Content-Type\":\"a/b\"}","request_body":"a=1&password=***","response_body":"[1…"}`
+		`"request_headers":"{\"Accept\":\"*/*\"}","response_headers":"{\"Content-Type\":\"a/b\"}","request_body":"password=***","response_body":"[1…"}`
 	if string(got) != want {
 		t.Errorf("JSON:\n got %s\nwant %s", got, want)
 	}

@@ -136,33 +136,34 @@ func (c *Capture) takeHeaders(m *capturedMessage, header map[string][]string, na
 }
 
 // RequestBody says what the request's body is, and that at most limit bytes of it are asked for. length is its announced
-// length, -1 if none is.
-func (c *Capture) RequestBody(media, coding string, length int64, limit int) {
+// length, -1 if none is. The answer says whether a body of this type can be kept.
+func (c *Capture) RequestBody(media, coding string, length int64, limit int) bool {
 	if c == nil {
-		return
+		return false
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.request.body.begin(media, coding, length, limit)
+	return c.request.body.begin(media, coding, length, limit)
 }
 
 // ResponseBody is RequestBody for the answer.
-func (c *Capture) ResponseBody(media, coding string, length int64, limit int) {
+func (c *Capture) ResponseBody(media, coding string, length int64, limit int) bool {
 	if c == nil {
-		return
+		return false
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.response.body.begin(media, coding, length, limit)
+	return c.response.body.begin(media, coding, length, limit)
 }
 
-func (b *capturedBody) begin(media, coding string, length int64, limit int) {
+func (b *capturedBody) begin(media, coding string, length int64, limit int) bool {
 	if b.asked {
-		return
+		return b.form != formOther
 	}
 	b.asked, b.length, b.limit = true, length, min(limit, MaxCapturedBody)
 	b.media, b.coding = strings.Clone(cutText(media, 255)), strings.Clone(cutText(coding, 64))
 	b.form = formOf(media)
+	return b.form != formOther
 }
 
 // ReadRequest takes a piece of the request's body.
@@ -186,14 +187,10 @@ func (c *Capture) WroteResponse(p []byte) {
 }
 
 func (c *Capture) takeBody(b *capturedBody, p []byte) {
-	if c.closed || !b.asked {
+	if c.closed || c.gone || !b.asked || b.form == formOther {
 		return
 	}
-	b.size += int64(len(p))
 	room := b.limit - len(b.text)
-	if b.form == formOther || c.gone {
-		return
-	}
 	if len(p) > room {
 		b.cut = true
 		p = p[:room]
@@ -214,16 +211,17 @@ func (c *Capture) takeBody(b *capturedBody, p []byte) {
 	b.text = append(b.text, p...)
 }
 
-// End says that nothing more comes, and whether the two bodies came whole.
-func (c *Capture) End(requestWhole, responseWhole bool) {
+// End says that nothing more comes, how many bytes of each body came, and whether that was the whole of it.
+func (c *Capture) End(in, out int64, inWhole, outWhole bool) {
 	if c == nil {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.closed = true
-	c.request.body.cut = c.request.body.cut || !requestWhole
-	c.response.body.cut = c.response.body.cut || !responseWhole
+	c.request.body.size, c.response.body.size = in, out
+	c.request.body.cut = c.request.body.cut || !inWhole
+	c.response.body.cut = c.response.body.cut || !outWhole
 }
 
 // Discard gives everything up: the request is not one of those that are asked for.

@@ -15,9 +15,9 @@ import (
 )
 
 // captured stores one record with the capture and answers it as it is read back.
-func captured(t *testing.T, l *Log, c *Capture) *Record {
+func captured(t *testing.T, l *Log, c *Capture, in, out int) *Record {
 	t.Helper()
-	c.End(true, true)
+	c.End(int64(in), int64(out), true, true)
 	r := storeCapture(t, l, c)
 	if used := l.Stats().Captured; used != 0 {
 		t.Errorf("%d captured bytes are still counted after the record is stored", used)
@@ -49,7 +49,7 @@ func captureBody(t *testing.T, l *Log, media, body string) string {
 	c := l.NewCapture(NewCaptureRules(nil, []string{"internal_note"}))
 	c.RequestBody(media, "", int64(len(body)), 4096)
 	c.ReadRequest([]byte(body))
-	return captured(t, l, c).RequestBody
+	return captured(t, l, c, len(body), 0).RequestBody
 }
 
 func TestCapturedBodies(t *testing.T) {
@@ -75,6 +75,7 @@ func TestCapturedBodies(t *testing.T) {
 		{"twice", jsonType, `{"password":"a","password":"b"}`, `{"password":"***","password":"***"}`},
 		{"card", jsonType, `{"card":{"number":"4242 4242 4242 4242","cvc":"123","exp_year":2030},"number":"7"}`, `{"card":{"number":"***","cvc":"***","exp_year":2030},"number":"7"}`},
 		{"cards", jsonType, `{"cards":[{"number":4}],"number":4242424242424242}`, `{"cards":[{"number":"***"}],"number":"***"}`},
+		{"pairs", jsonType, `[{"name":"Cookie","value":"x"},{"name":"Accept","value":"y"}]`, `[{"name":"Cookie","value":"***"},{"name":"Accept","value":"y"}]`},
 		{"token in a text", jsonType, `{"note":"use ` + token + ` now"}`, `{"note":"use sk_live_****YZ12 now"}`},
 		{"token escaped", jsonType, `{"note":"\u0073k_live\u005f` + body32 + `"}`, `{"note":"sk_live_****YZ12"}`},
 		{"token as a name", jsonType, `{"` + token + `":1}`, `{"sk_live_****YZ12":1}`},
@@ -128,7 +129,7 @@ func TestCaptureCut(t *testing.T) {
 			for _, piece := range []string{body[:len(body)/3], body[len(body)/3:]} {
 				c.WroteResponse([]byte(piece))
 			}
-			got := captured(t, l, c).ResponseBody
+			got := captured(t, l, c, 0, len(body)).ResponseBody
 			if strings.Contains(got, "hunter") || strings.Contains(got, "4242") {
 				t.Fatalf("%s cut at %d shows what is not kept: %s", media, limit, got)
 			}
@@ -171,7 +172,7 @@ func TestCapturedCodings(t *testing.T) {
 		c := l.NewCapture(NewCaptureRules(nil, nil))
 		c.ResponseBody("application/json", tt.coding, -1, 4096)
 		c.WroteResponse(tt.text)
-		if got := captured(t, l, c).ResponseBody; !strings.HasPrefix(got, tt.want) {
+		if got := captured(t, l, c, 0, len(tt.text)).ResponseBody; !strings.HasPrefix(got, tt.want) {
 			t.Errorf("%s: got %s, want %s", tt.coding, got, tt.want)
 		}
 	}
@@ -197,7 +198,7 @@ func TestCapturedHeaders(t *testing.T) {
 	if text, err := json.Marshal(c); err != nil || strings.Contains(string(text), body32) {
 		t.Errorf("a capture can be marshalled: %s, %v", text, err)
 	}
-	r := captured(t, l, c)
+	r := captured(t, l, c, 0, 0)
 	var got map[string]string
 	if err := json.Unmarshal([]byte(r.RequestHeaders), &got); err != nil {
 		t.Fatalf("%s: %v", r.RequestHeaders, err)
@@ -226,7 +227,7 @@ func TestCapturedHeaders(t *testing.T) {
 	}
 	c.RequestHeaders(many, nil)
 	got = nil
-	if err := json.Unmarshal([]byte(captured(t, l, c).RequestHeaders), &got); err != nil || len(got) > 18 || !strings.HasSuffix(got["…"], " more") {
+	if err := json.Unmarshal([]byte(captured(t, l, c, 0, 0).RequestHeaders), &got); err != nil || len(got) > 18 || !strings.HasSuffix(got["…"], " more") {
 		t.Errorf("got %d headers of 100 kB, %q, %v", len(got), got["…"], err)
 	}
 }
@@ -243,7 +244,7 @@ func TestCaptureBudget(t *testing.T) {
 		for range 8 {
 			c.ReadRequest(bytes.Repeat([]byte("abcdefg "), 64))
 		}
-		c.End(true, true)
+		c.End(4<<10, 0, true, true)
 		return c
 	}
 	first, second, third := fill(), fill(), fill()
@@ -292,7 +293,7 @@ func TestTailBoundsCapturedText(t *testing.T) {
 		c := l.NewCapture(NewCaptureRules(nil, nil))
 		c.ResponseBody("text/plain", "", -1, MaxCapturedBody)
 		c.WroteResponse(body)
-		captured(t, l, c)
+		captured(t, l, c, 0, len(body))
 	}
 	records, err := tail.Next(context.Background())
 	if err != nil || len(records) != n {

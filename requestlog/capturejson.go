@@ -29,6 +29,7 @@ type jsonFrame struct {
 	name   string // of the member whose value comes next; object only
 	named  bool
 	card   bool // it belongs to a payment card
+	secret bool // it names a sensitive field, whose value comes next: {"name":"password","value":…}
 }
 
 // redactJSON redacts a JSON text, or its beginning if cut is true. many allows several values behind one another. ok is false
@@ -98,6 +99,9 @@ func (r *jsonRedactor) token(token json.Token) bool {
 		r.stack = append(r.stack, jsonFrame{object: v == '{', card: top != nil && (top.card || isCard(top.name)), name: inherited(top, v)})
 		return true
 	case string:
+		if top != nil && (top.name == "name" || top.name == "key") && (r.capture.rules.SensitiveField(v) || r.capture.rules.SensitiveHeader(v)) {
+			top.secret = true
+		}
 		r.out = appendJSONString(r.out, r.capture.redactString(v, r.depth))
 	case json.Number:
 		r.out = append(r.out, v...)
@@ -163,7 +167,7 @@ func (r *jsonRedactor) hides(token json.Token) bool {
 	case nil, bool:
 		return false // tells nothing
 	}
-	return r.capture.sensitive(top.name, number, top.card, text)
+	return top.secret && top.name == "value" || r.capture.sensitive(top.name, number, top.card, text)
 }
 
 // skip passes over an object or array whose opening was read. false: the text ended within it.

@@ -139,10 +139,11 @@ const minSecret = 6
 
 // scrub masks tokens, and the credential that the request presented.
 func (c *Capture) scrub(s string) string {
+	s = ScrubTokens(s)
 	if len(c.secret) >= minSecret && strings.Contains(s, c.secret) {
-		s = strings.ReplaceAll(s, c.secret, redactedValue)
+		s = strings.ReplaceAll(s, c.secret, redactedValue) // of an imported key, which may have any spelling
 	}
-	return ScrubTokens(s)
+	return s
 }
 
 // bodyText is what is kept of a body.

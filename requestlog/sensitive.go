@@ -26,17 +26,17 @@ func NewCaptureRules(headers, fields []string) *CaptureRules {
 var sensitiveParts = []string{
 	"password", "passwd", "passphrase", "passcode", "secret", "token", "apikey", "privatekey", "accesskey", "signingkey",
 	"credential", "cardnumber", "accountnumber", "routingnumber", "socialsecurity", "securitycode", "verificationcode",
+	"authorization", "assertion", "cookie",
 }
 
 // sensitiveFields are sensitive as they are.
 var sensitiveFields = map[string]bool{
 	"pwd": true, "pass": true, "pin": true, "otp": true, "totp": true, "pan": true, "cvc": true, "cvv": true, "cvv2": true, "csc": true,
-	"ssn": true, "iban": true, "jwt": true, "auth": true, "authorization": true, "cookie": true, "cookies": true, "setcookie": true,
-	"session": true, "sessionid": true, "sessionkey": true,
+	"ssn": true, "iban": true, "jwt": true, "auth": true, "session": true, "sessionid": true, "sessionkey": true,
 }
 
 // sensitiveHeaderParts are what only headers have.
-var sensitiveHeaderParts = []string{"authorization", "authentication", "assertion", "cookie", "signature", "session", "jwt"}
+var sensitiveHeaderParts = []string{"authentication", "signature", "session", "jwt"}
 
 // SensitiveHeader says whether the values of a header are never kept.
 func (r *CaptureRules) SensitiveHeader(name string) bool {

@@ -298,19 +298,19 @@ func (r *Record) capturedTexts() [4]*string {
 	return [4]*string{&r.RequestHeaders, &r.ResponseHeaders, &r.RequestBody, &r.ResponseBody}
 }
 
-// capturedBytes is how much the captured texts take.
-func (r *Record) capturedBytes() (n int) {
+// CapturedBytes is how much the captured texts take.
+func (r *Record) CapturedBytes() (n int) {
 	for _, s := range r.capturedTexts() {
 		n += len(*s)
 	}
 	return n
 }
 
-// dropCaptured replaces the captured texts by a note.
-func (r *Record) dropCaptured(note string) {
+// DropCaptured replaces the captured texts by a note, for a reader that cannot keep up with them.
+func (r *Record) DropCaptured() {
 	for _, s := range r.capturedTexts() {
 		if *s != "" {
-			*s = note
+			*s = noteNotRead
 		}
 	}
 }

@@ -121,9 +121,9 @@ func (t *Follower) offer(r *Record) {
 		return
 	}
 	c := r.clone()
-	if t.captured += c.capturedBytes(); t.captured > tailBytes {
-		t.captured -= c.capturedBytes()
-		c.dropCaptured(noteNotRead)
+	if t.captured += c.CapturedBytes(); t.captured > tailBytes {
+		t.captured -= c.CapturedBytes()
+		c.DropCaptured()
 	}
 	t.records = append(t.records, c)
 	signal(t.ready)

@@ -137,9 +137,10 @@ func isCredential(value string) bool {
 // minSecret is the length from which on the presented credential is looked for: a shorter one is no secret.
 const minSecret = 6
 
-// scrub masks tokens, and the credential that the request presented.
+// scrub masks tokens, the values of sensitive names that stand in a text as name=value or name: value, and the credential
+// that the request presented.
 func (c *Capture) scrub(s string) string {
-	s = ScrubTokens(s)
+	s = c.rules.hideNamed(ScrubTokens(s))
 	if len(c.secret) >= minSecret && strings.Contains(s, c.secret) {
 		s = strings.ReplaceAll(s, c.secret, redactedValue) // of an imported key, which may have any spelling
 	}

@@ -47,12 +47,12 @@ func (r *CaptureRules) SensitiveHeader(name string) bool {
 // SensitiveField says whether the values of a field of JSON, or of a form or query parameter, are never kept.
 func (r *CaptureRules) SensitiveField(name string) bool {
 	for _, segment := range segments(name) {
-		if folded := foldWords(segment); r.fields[folded] || sensitiveFields[folded] || containsAny(folded, sensitiveParts) {
+		if folded := foldWords(segment); r.fields[folded] || r.headers[folded] || sensitiveFields[folded] || containsAny(folded, sensitiveParts) {
 			return true
 		}
 	}
 	folded := foldWords(name)
-	return r.fields[folded] || containsAny(folded, sensitiveParts)
+	return r.fields[folded] || r.headers[folded] || containsAny(folded, sensitiveParts)
 }
 
 // segments are the parts of a nested name: card[number], card.number.

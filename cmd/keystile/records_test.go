@@ -94,6 +94,8 @@ func TestRecords(t *testing.T) {
 		{"open", b.any, gatetest.Request("GET", "/public/x", ""), gatetest.Fields{"status": 200, "decision": "open", "key": ""}},
 		{"preflight", b.any, preflight("/v1/tokens", "https://shop.example", "POST", ""),
 			gatetest.Fields{"method": "OPTIONS", "status": 204, "decision": "preflight"}},
+		{"HEAD", b.any, gatetest.Request("HEAD", "/v1/charges", "", gatetest.Bearer(b.RK.Token)),
+			gatetest.Fields{"method": "HEAD", "status": 403, "decision": "permission_denied", "bytes_out": 0}},
 		{"backend down", b.down, get("/v1/customers", b.SK.Token), gatetest.Fields{"status": 502, "key": b.SK.ID, "error_code": "upstream_unavailable"}},
 	}
 	for _, tt := range tests {

@@ -17,21 +17,18 @@ import (
 	"github.com/keystile/keystile/cmd/keystile/internal/gatetest"
 )
 
-// collectorBinary builds the official OpenTelemetry Collector with what the tests need of it, once.
-var collectorBinary = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "otelcol-")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "otelcol")
+// buildCollector builds the official OpenTelemetry Collector with what the tests need of it.
+func buildCollector(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "otelcol")
 	cmd := exec.Command("go", "build", "-o", path, ".")
 	cmd.Dir = filepath.Join("testdata", "otelcol")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("building the collector: %w\n%s", err, out)
+		t.Fatalf("building the collector: %v\n%s", err, out)
 	}
-	return path, nil
-})
+	return path
+}
 
 // collector is one running collector.
 type collector struct {
@@ -55,12 +52,8 @@ func (c *collector) text() string {
 }
 
 // startCollector starts a collector on these addresses, for the time of the test.
-func startCollector(t *testing.T, c *collector) {
+func startCollector(t *testing.T, binary string, c *collector) {
 	t.Helper()
-	binary, err := collectorBinary()
-	if err != nil {
-		t.Fatal(err)
-	}
 	config := filepath.Join(t.TempDir(), "otelcol.yaml")
 	text := fmt.Sprintf(`receivers:
   otlp:
@@ -111,7 +104,7 @@ service:
 
 func tailOf(s string, n int) string { return s[max(0, len(s)-n):] }
 
-// awaitText waits until the collector has printed what the pattern says.
+// await waits until the collector has printed what the pattern says.
 func (c *collector) await(t *testing.T, pattern string) {
 	t.Helper()
 	re := regexp.MustCompile(pattern)
@@ -130,7 +123,8 @@ func TestExportToCollector(t *testing.T) {
 	backend := gatetest.NewBackend(t, "echo")
 	first := &collector{grpc: gatetest.FreeAddr(t), http: gatetest.FreeAddr(t)}
 	second := &collector{grpc: gatetest.FreeAddr(t), http: gatetest.FreeAddr(t)}
-	startCollector(t, first)
+	binary := buildCollector(t)
+	startCollector(t, binary, first)
 	port := gatetest.FreePort(t)
 	site := fmt.Sprintf("127.0.0.1:%d", port)
 	g := gatetest.New(t)
@@ -175,7 +169,7 @@ func TestExportToCollector(t *testing.T) {
 	}
 	settle(t, g)
 	id = send(get("/v1/customers", key.Token))
-	startCollector(t, second)
+	startCollector(t, binary, second)
 	second.await(t, `keystile.request_id: Str\(`+id+`\)`)
 	if strings.Contains(first.text(), id) {
 		t.Error("the first collector got a record after the reload to another")

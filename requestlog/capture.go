@@ -17,6 +17,9 @@ const (
 	defaultCaptureBudget = 32 << 20
 	// firstBuffer is what a body of unknown length takes at first.
 	firstBuffer = 1 << 10
+	// A presented credential is looked for if it has from minSecret to maxSecret bytes.
+	minSecret = 6
+	maxSecret = 1 << 10
 )
 
 // Capture is what is to be kept of one request's headers and bodies, as it came. It is filled while the request is under
@@ -72,14 +75,14 @@ func (c *Capture) String() string { return "[capture]" }
 func (c *Capture) GoString() string { return "[capture]" }
 
 // Presented tells the credential that the request presents: it is masked wherever it stands, also if it has a spelling of
-// its own.
+// its own. One that is too long to be a key is not remembered.
 func (c *Capture) Presented(token string) {
-	if c == nil || token == "" {
+	if c == nil || len(token) < minSecret || len(token) > maxSecret {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.secret = token
+	c.secret = strings.Clone(token) // not the whole header that it is a part of
 }
 
 // RequestHeaders takes the headers of the request that are asked for; nil asks for all. Names are in canonical form. Values

@@ -81,7 +81,9 @@ func TestCapturedBodies(t *testing.T) {
 		{"token as a name", jsonType, `{"` + token + `":1}`, `{"sk_live_****YZ12":1}`},
 		{"JSON in a text", jsonType, `{"payload":"{\"password\":\"x\",\"a\":[1]}"}`, `{"payload":"{\"password\":\"***\",\"a\":[1]}"}`},
 		{"broken JSON in a text", jsonType, `{"payload":"{\"password\":\"x"}`, `{"payload":"***"}`},
-		{"a brace in a text", jsonType, `{"t":"{name} or [x]"}`, `{"t":"{name} or [x]"}`},
+		{"a brace in a text", jsonType, `{"t":"{name} or [x]","u":"[1] see","v":"[INFO] x"}`, `{"t":"{name} or [x]","u":"[1] see","v":"[INFO] x"}`},
+		{"numbers first", jsonType, `{"t":"[1,{\"password\":{\"a\":\"x\"}}]"}`, `{"t":"[1,{\"password\":\"***\"}]"}`},
+		{"deep", jsonType, `{"t":"[\"[\\\"[\\\\\\\"[1]\\\\\\\"]\\\"]\"]"}`, `{"t":"[\"[\\\"[\\\\\\\"***\\\\\\\"]\\\"]\"]"}`},
 		{"control characters", jsonType, `{"t":"a\u001b[2J\nb\u202ec"}`, `{"t":"a\u001b[2J\nb\u202ec"}`},
 		{"a form in a text", jsonType, `{"body":"a=1&password=hunter2&b=2"}`, `{"body":"a=1&password=***&b=2"}`},
 		{"an address in a text", jsonType, `{"url":"https://x/cb?state=1&access_token=abc#id_token=x"}`, `{"url":"https://x/cb?state=1&access_token=***"}`},
@@ -103,6 +105,8 @@ func TestCapturedBodies(t *testing.T) {
 		{"settings as text", "text/plain", "user = a\npassword = hunter2\nclient-secret: 'x y'\n", `user = a\x0apassword = ***\x0aclient-secret: '***'\x0a`},
 		{"JSON as text", "text/plain", `{"password":"x"}`, `{"password":"***"}`},
 		{"form as text", "text/plain", `password=x&a=1`, `password=***&a=1`},
+		{"array as text", "text/plain", `[1,{"password":{"a":"x"}}]`, `[1,{"password":"***"}]`},
+		{"brackets in a text", "text/plain", `[1] see {x}`, `[1] see {x}`},
 		{"image", "image/png", "\x89PNG", "[not kept: 4 bytes of image/png]"},
 		{"multipart", "multipart/form-data; boundary=x", "--x", "[not kept: 3 bytes of multipart/form-data; boundary=x]"},
 		{"events", "text/event-stream", "data: x", "[not kept: 7 bytes of text/event-stream]"},
@@ -223,6 +227,20 @@ func TestCapturedHeaders(t *testing.T) {
 	}
 	if r.ResponseHeaders != `{"Accept":"a/b, c/d","Set-Cookie":"***"}` {
 		t.Errorf("got %s", r.ResponseHeaders)
+	}
+
+	// The credential is not shown where it is cut, and one that cannot be a key is not held.
+	c = l.NewCapture(NewCaptureRules(nil, nil))
+	c.Presented("imported-token-1")
+	c.ResponseBody("text/plain", "", -1, 20)
+	c.WroteResponse([]byte("hello imported-token-1"))
+	if got := captured(t, l, c, 0, 22).ResponseBody; got != "hello …" {
+		t.Errorf("got %q", got)
+	}
+	c = l.NewCapture(NewCaptureRules(nil, nil))
+	c.Presented(strings.Repeat("x", 1<<20))
+	if c.secret != "" {
+		t.Errorf("a credential of %d bytes is held", len(c.secret))
 	}
 
 	c = l.NewCapture(NewCaptureRules(nil, nil))

@@ -189,15 +189,18 @@ func (r *jsonRedactor) skip() bool {
 
 // redactString is what is kept of a text. JSON in it is redacted too, and what only begins like JSON is not kept.
 func (c *Capture) redactString(s string, depth int) string {
-	if trimmed := strings.TrimSpace(s); startsLikeJSON(trimmed) {
-		if depth >= maxNested {
-			return redactedValue
-		}
+	trimmed := strings.TrimSpace(s)
+	if trimmed == "" || trimmed[0] != '{' && trimmed[0] != '[' {
+		return c.scrub(s)
+	}
+	if depth < maxNested {
 		out, _, ok := c.redactNested([]byte(trimmed), 2*len(trimmed)+firstBuffer, false, true, depth+1)
-		if !ok {
-			return redactedValue
+		if ok {
+			return string(out)
 		}
-		return string(out)
+	}
+	if depth >= maxNested || startsLikeJSON(trimmed) {
+		return redactedValue
 	}
 	return c.scrub(s)
 }

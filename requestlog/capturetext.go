@@ -134,14 +134,11 @@ func isCredential(value string) bool {
 	return false
 }
 
-// minSecret is the length from which on the presented credential is looked for: a shorter one is no secret.
-const minSecret = 6
-
 // scrub masks tokens, the values of sensitive names that stand in a text as name=value or name: value, and the credential
 // that the request presented.
 func (c *Capture) scrub(s string) string {
 	s = c.rules.hideNamed(ScrubTokens(s))
-	if len(c.secret) >= minSecret && strings.Contains(s, c.secret) {
+	if c.secret != "" && strings.Contains(s, c.secret) {
 		s = strings.ReplaceAll(s, c.secret, redactedValue) // of an imported key, which may have any spelling
 	}
 	return s
@@ -156,17 +153,17 @@ func (c *Capture) bodyText(b *capturedBody) string {
 		if b.media == "" {
 			return noteSize(b.size, "of no declared type")
 		}
-		return noteSize(b.size, "of "+b.media)
+		return noteSize(b.size, "of "+c.scrub(b.media))
 	case c.gone:
 		return noteNoRoom
 	}
 	text, more, ok := Unpack(b.coding, b.text, b.limit)
 	if !ok {
-		return noteSize(b.size, "in the coding "+b.coding)
+		return noteSize(b.size, "in the coding "+c.scrub(b.coding))
 	}
 	kept, ok := c.redactBody(b.form, bytes.TrimPrefix(text, []byte("\ufeff")), b.limit, b.cut || more)
 	if !ok {
-		return noteSize(b.size, "that are not the "+b.media+" that they are declared to be")
+		return noteSize(b.size, "that are not the "+c.scrub(b.media)+" that they are declared to be")
 	}
 	return kept
 }
@@ -182,24 +179,43 @@ func (c *Capture) redactBody(form bodyForm, text []byte, limit int, cut bool) (s
 	case formPairs:
 		out = c.redactPairs(string(text), cut)
 	default:
-		s := string(text)
-		trimmed := strings.TrimSpace(s)
-		switch {
-		case startsLikeJSON(trimmed): // JSON that is declared as text has its fields nevertheless
-			var ok bool
-			if out, cut, ok = c.redactJSON(text, limit, cut, true); !ok {
-				return "", false
-			}
-		case strings.Contains(trimmed, "=") && !strings.ContainsAny(trimmed, " \n\t<"):
-			out = c.redactPairs(trimmed, cut)
-		default:
-			out = []byte(c.scrub(s))
+		var ok bool
+		if out, cut, ok = c.redactText(text, limit, cut); !ok {
+			return "", false
 		}
 	}
 	if cut || len(out) > limit {
 		return cutAt(string(out), limit) + cutMark, true
 	}
 	return string(out), true
+}
+
+// redactText redacts plain text. JSON and forms that are declared as text have their fields nevertheless.
+func (c *Capture) redactText(text []byte, limit int, cut bool) (out []byte, isCut, ok bool) {
+	trimmed := strings.TrimSpace(string(text))
+	if trimmed != "" && (trimmed[0] == '{' || trimmed[0] == '[') {
+		if out, isCut, ok = c.redactJSON(text, limit, cut, true); ok || startsLikeJSON(trimmed) {
+			return out, isCut, ok
+		}
+	}
+	if strings.Contains(trimmed, "=") && !strings.ContainsAny(trimmed, " \n\t<") {
+		return c.redactPairs(trimmed, cut), cut, true
+	}
+	kept := string(text)
+	if cut {
+		kept = c.withoutHalf(kept)
+	}
+	return []byte(c.scrub(kept)), cut, true
+}
+
+// withoutHalf cuts off the beginning of the presented credential, if a text ends with it.
+func (c *Capture) withoutHalf(s string) string {
+	for n := min(len(c.secret)-1, len(s)); n > 0; n-- {
+		if strings.HasSuffix(s, c.secret[:n]) {
+			return s[:len(s)-n]
+		}
+	}
+	return s
 }
 
 // redactPairs redacts a form: names by name, values that hold JSON as JSON. What does not look like the name of a field

@@ -36,7 +36,7 @@ var sensitiveFields = map[string]bool{
 }
 
 // sensitiveHeaderParts are what only headers have.
-var sensitiveHeaderParts = []string{"authentication", "signature", "session", "jwt"}
+var sensitiveHeaderParts = []string{"authentication", "signature", "session", "jwt", "xauth", "websocketprotocol"}
 
 // SensitiveHeader says whether the values of a header are never kept.
 func (r *CaptureRules) SensitiveHeader(name string) bool {

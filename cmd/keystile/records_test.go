@@ -113,6 +113,39 @@ func TestRecords(t *testing.T) {
 	}
 }
 
+// TestRecordOfTLS: over TLS and HTTP/2, the record says so, names the node, and splits the time.
+func TestRecordOfTLS(t *testing.T) {
+	b := theBed(t)
+	h, err := gatetest.DialH2(b.tls, source(), "localhost")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	answer, err := h.Do(gatetest.H2Request("GET", "/v1/customers", b.SK.Token), nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	record := b.Admin.AwaitRecord(t, answer.Header.Get("Request-Id"))
+	wantRecord(t, record, gatetest.Fields{"status": 200, "tls": "1.3", "protocol": "HTTP/2.0", "upstream": b.echo.Addr})
+	if node, _ := record["node"].(string); node == "" || number(record["upstream_us"]) <= 0 {
+		t.Errorf("got node %q, upstream_us %v", node, record["upstream_us"])
+	}
+}
+
+// TestRecordOfRotation: the records of a rotation tell which of the two keys a client uses.
+func TestRecordOfRotation(t *testing.T) {
+	b := theBed(t)
+	old := b.Admin.CreateKey(t, gatetest.Fields{"kind": "secret", "mode": "live", "account": b.A, "name": "to be rotated"})
+	var next gatetest.Key
+	b.Admin.Do(t, "POST", "/v1/keys/"+old.ID+"/rotate", gatetest.Fields{"expires_at": time.Now().Add(time.Hour).UTC().Format(time.RFC3339)}, &next)
+	for token, want := range map[string]any{old.Token: nil, next.Token: true} {
+		record := b.Admin.AwaitRecord(t, b.send(t, b.any, get("/v1/customers", token)).Header.Get("Request-Id"))
+		if record["successor_used"] != want {
+			t.Errorf("of key %v: got successor_used %v, want %v", record["key"], record["successor_used"], want)
+		}
+	}
+}
+
 // TestRecordHoldsNoSecret: keys and passwords that a client puts where they do not belong are in no record, and query
 // values are not kept.
 //

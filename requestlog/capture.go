@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // MaxCapturedBody is the most that is kept of one body.
@@ -15,6 +16,10 @@ const (
 	maxCapturedHeaders = 16 << 10
 	// defaultCaptureBudget is how many captured bytes may be on their way at once, see Options.CaptureBudget.
 	defaultCaptureBudget = 32 << 20
+	// defaultCaptureBurst is explained at Options.CaptureBurst; captureWindow and captureShare are the times that it speaks of.
+	defaultCaptureBurst = 1 << 20
+	captureWindow       = 100 * time.Millisecond
+	captureShare        = captureWindow / 2
 	// firstBuffer is what a body of unknown length takes at first.
 	firstBuffer = 1 << 10
 	// A presented credential is looked for if it has from minSecret to maxSecret bytes.
@@ -252,6 +257,46 @@ func (c *Capture) reserve(n int64) bool {
 	}
 	c.held += n
 	return true
+}
+
+// giveUp gives the capture up because redacting it would hold records up.
+func (c *Capture) giveUp() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.gone {
+		return
+	}
+	c.log.captures.dropped.Add(1)
+	c.log.captures.droppedBytes.Add(uint64(c.held))
+	c.letGo()
+	c.gone = true
+}
+
+// size is how much there is to redact.
+func (c *Capture) size() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.held
+}
+
+// captureLoad is how much of its time the writer spends on captures.
+type captureLoad struct {
+	since time.Time // when the window began
+	bytes int64
+	took  time.Duration
+}
+
+// admit gives a capture up if the window has had its share. It answers what to call when the capture is redacted.
+func (l *captureLoad) admit(c *Capture, burst int64, now func() time.Time) (done func()) {
+	began := now()
+	if age := began.Sub(l.since); age >= captureWindow || age < 0 {
+		*l = captureLoad{since: began}
+	}
+	if l.bytes >= burst && l.took >= captureShare {
+		c.giveUp()
+	}
+	l.bytes += c.size()
+	return func() { l.took += now().Sub(began) }
 }
 
 // letGo forgets the content and gives its bytes back.

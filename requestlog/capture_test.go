@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -300,10 +301,58 @@ func TestCaptureBudget(t *testing.T) {
 	}
 }
 
+// TestCaptureNeverHoldsRecordsUp: what would take more than its share of the writer's time is given up, the record is not.
+func TestCaptureNeverHoldsRecordsUp(t *testing.T) {
+	t.Parallel()
+	var ticks atomic.Int64
+	begin := time.Now()
+	now := func() time.Time { return begin.Add(time.Duration(ticks.Load())) }
+	var load captureLoad
+	l := openLog(t, Options{Store: &fakeStore{}})
+	defer l.Close()
+	fill := func() *Capture {
+		c := l.NewCapture(NewCaptureRules(nil, nil))
+		c.RequestBody("text/plain", "", -1, 1<<10)
+		c.ReadRequest(bytes.Repeat([]byte("a"), 1<<10))
+		return c
+	}
+	try := func(burst int64, took time.Duration) bool {
+		c := fill()
+		defer c.release()
+		done := load.admit(c, burst, now)
+		ticks.Add(int64(took))
+		done()
+		return !c.gone
+	}
+	for i, want := range []bool{true, true, true, false, false} { // 20 ms each: three are 3 KiB and more than the half
+		if got := try(2<<10, 20*time.Millisecond); got != want {
+			t.Errorf("capture %d: redacted %v, want %v", i, got, want)
+		}
+		if !want {
+			ticks.Add(int64(-20 * time.Millisecond))
+		}
+	}
+	if s := l.Stats(); s.CapturesDropped != 2 || s.CaptureDropped != 2<<10 || s.Captured != 0 {
+		t.Errorf("counted %d dropped, %d bytes, %d on their way", s.CapturesDropped, s.CaptureDropped, s.Captured)
+	}
+	ticks.Add(int64(captureWindow))
+	for i := range 20 { // much of it, but quick
+		if !try(1<<10, time.Millisecond) {
+			t.Errorf("quick capture %d was given up", i)
+		}
+	}
+	ticks.Add(int64(captureWindow))
+	for i := range 3 { // slow, but little of it
+		if !try(1<<20, 30*time.Millisecond) {
+			t.Errorf("small capture %d was given up", i)
+		}
+	}
+}
+
 // TestTailBoundsCapturedText: a slow reader of a tail holds a bounded amount of captured text.
 func TestTailBoundsCapturedText(t *testing.T) {
 	t.Parallel()
-	l := openLog(t, Options{Store: &fakeStore{}})
+	l := openLog(t, Options{Store: &fakeStore{}, CaptureBurst: 1 << 30})
 	defer l.Close()
 	tail, err := l.Follow(Filter{})
 	if err != nil {
@@ -362,6 +411,44 @@ func FuzzCaptureJSON(f *testing.F) {
 		// Within a string the text may stand where it is no field.
 		if ok && !strings.Contains(before, `"`) && strings.Contains(string(out), secret) {
 			t.Fatalf("%q gives %q", text, out)
+		}
+	})
+}
+
+// BenchmarkCapture is what one captured JSON body of 4 KiB costs: on the request path to take it, in the writer to redact it.
+func BenchmarkCapture(b *testing.B) {
+	l, err := Open(Options{Store: &nullStore{}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer l.Close()
+	rules := NewCaptureRules(nil, nil)
+	var body []byte
+	for len(body) < 4000 {
+		body = append(body, `{"id":"ch_123","amount":100,"currency":"usd","description":"a charge","card":{"number":"4242424242424242"},"paid":true},`...)
+	}
+	body = append(append([]byte{'['}, body[:len(body)-1]...), ']')
+	take := func() *Capture {
+		c := l.NewCapture(rules)
+		c.RequestBody("application/json", "", int64(len(body)), 8<<10)
+		c.ReadRequest(body)
+		c.End(int64(len(body)), 0, true, true)
+		return c
+	}
+	b.Run("take", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			take().release()
+		}
+	})
+	b.Run("redact", func(b *testing.B) {
+		b.ReportAllocs()
+		b.SetBytes(int64(len(body)))
+		for b.Loop() {
+			c := take()
+			var r Record
+			c.render(&r)
+			c.release()
 		}
 	})
 }

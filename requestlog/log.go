@@ -21,7 +21,8 @@ type Log struct {
 	pool  sync.Pool // *Record, zeroed
 	drops dropCount
 
-	captures captureBudget
+	captures     captureBudget
+	captureBurst int64
 
 	// armed is 1 while the writer is awake or about to be: only the first record after a pause has to wake it.
 	armed      atomic.Uint32
@@ -91,7 +92,7 @@ func Open(o Options) (*Log, error) {
 		closing:    make(chan struct{}),
 		done:       make(chan struct{}),
 	}
-	l.captures.size = o.CaptureBudget
+	l.captures.size, l.captureBurst = o.CaptureBudget, o.CaptureBurst
 	l.captures.room.Store(o.CaptureBudget)
 	l.pool.New = func() any { return new(Record) }
 	w := &writer{log: l, interval: o.FlushInterval}

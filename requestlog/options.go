@@ -26,6 +26,9 @@ type Options struct {
 	// CaptureBudget is how many captured bytes (headers and bodies, see Capture) may be on their way to the store at once.
 	// Default 32 MiB.
 	CaptureBudget int64
+	// CaptureBurst is how many captured bytes are redacted in a tenth of a second, whatever time that takes. What comes
+	// beyond is given up if redacting has taken half of that time, so that it never holds records up. Default 1 MiB.
+	CaptureBurst int64
 
 	// Retention and MaxSize bound the journal in Dir: whole files are deleted, the oldest first, when all their records
 	// are older than Retention, or while all files together are larger than MaxSize bytes. Default 30 days and 10 GiB.
@@ -68,8 +71,11 @@ func (o *Options) setDefaults() error {
 	if o.CaptureBudget == 0 {
 		o.CaptureBudget = defaultCaptureBudget
 	}
-	if o.CaptureBudget < 0 {
-		return fmt.Errorf("capture budget %d must not be negative", o.CaptureBudget)
+	if o.CaptureBurst == 0 {
+		o.CaptureBurst = defaultCaptureBurst
+	}
+	if o.CaptureBudget < 0 || o.CaptureBurst < 0 {
+		return fmt.Errorf("capture budget %d and burst %d must not be negative", o.CaptureBudget, o.CaptureBurst)
 	}
 	if o.Now == nil {
 		o.Now = time.Now

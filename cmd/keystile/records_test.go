@@ -121,7 +121,8 @@ func TestRecordOfTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer h.Close()
-	answer, err := h.Do(gatetest.H2Request("GET", "/v1/customers", b.SK.Token), nil, nil)
+	answer, err := h.Do([]gatetest.Field{gatetest.F(":method", "GET"), gatetest.F(":scheme", "https"), gatetest.F(":authority", "localhost"),
+		gatetest.F(":path", "/v1/customers"), gatetest.F("authorization", "Bearer "+b.SK.Token)}, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,10 +29,11 @@ var rooms = []room{
 	{packages: "keystore", may: []string{"policy", "github.com/hashicorp/go-memdb", "github.com/dgraph-io/ristretto/v2/...", "go.uber.org/zap/...", "github.com/tink-crypto/tink-go/v2/..."}, never: []string{"net/http/..."}},
 	{packages: "keystore/boltstore", may: []string{"keystore", "go.etcd.io/bbolt/..."}, never: []string{"net/http/..."}},
 	{packages: "keystore/keystoretest", may: []string{"keystore", "policy", "github.com/tink-crypto/tink-go/v2/..."}, never: []string{"net/http/..."}},
-	{packages: "requestlog", may: []string{"go.uber.org/zap/..."}, never: []string{"net/http/..."}},
+	{packages: "requestlog", may: []string{"go.uber.org/zap/...", "github.com/klauspost/compress/zstd"}, never: []string{"net/http/..."}},
+	{packages: "requestlog/otlp", may: []string{"requestlog", "go.uber.org/zap/...", "go.opentelemetry.io/otel/..."}, never: []string{"net/http/..."}},
 	{packages: "requestlog/...", may: []string{"requestlog", "go.uber.org/zap/...", "github.com/parquet-go/parquet-go/..."}, never: []string{"net/http/..."}},
 	{packages: "admin/...", may: []string{"admin/...", "keystore", "requestlog/...", "policy", "go.uber.org/zap/...", "github.com/danielgtaylor/huma/v2/..."}},
-	{packages: "caddymodule/...", may: []string{"caddymodule/...", "admin/...", "keystore/...", "requestlog/...", "policy/...", "github.com/caddyserver/caddy/v2/...", "github.com/prometheus/client_golang/prometheus/...", "github.com/go-jose/go-jose/v4", "go.uber.org/zap/...", "github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/net/...", "golang.org/x/term"}},
+	{packages: "caddymodule/...", may: []string{"caddymodule/...", "admin/...", "keystore/...", "requestlog/...", "policy/...", "github.com/caddyserver/caddy/v2/...", "github.com/prometheus/client_golang/prometheus/...", "github.com/go-jose/go-jose/v4", "go.uber.org/zap/...", "github.com/dustin/go-humanize", "github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/net/...", "golang.org/x/term"}},
 	{packages: "", may: []string{"caddymodule/..."}},
 	{packages: "cmd/keystile", may: []string{"", "github.com/caddyserver/caddy/v2/..."}},
 	// helpers of the tests from outside: never part of the program

@@ -64,6 +64,7 @@ type running struct {
 	held     holdings // what Cleanup gives back
 	store    *sharedStore
 	log      *sharedLog
+	tuning   logTuning
 	sites    sites
 	stdout   io.Writer                    // where the words of the first start go
 	admin    func() (http.Handler, error) // on Caddy's admin endpoint
@@ -134,6 +135,7 @@ func (a *App) take(config resolved) (err error) {
 	if a.run.store, err = takeStore(&a.run.held, config.storePath, master); err != nil {
 		return err
 	}
+	a.run.tuning = config.log
 	a.run.log, err = takeLog(&a.run.held, config.logDir)
 	return err
 }
@@ -205,7 +207,7 @@ func (a *App) open() (*gate, error) {
 	if err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
-	log, err := a.run.log.open()
+	log, err := a.run.log.open(a.run.tuning)
 	if err != nil {
 		return nil, fmt.Errorf("request_log: %w", err)
 	}
@@ -227,6 +229,7 @@ func (a *App) tune(g *gate) {
 	g.store.SetIPv6Ranges(a.IPv6Ranges)
 	a.run.store.tuneWebhooks(a.privateWebhooks())
 	a.run.log.usage.store.Store(g.store)
+	a.run.log.tune(a.run.tuning, a.run.settings.node)
 }
 
 // gate answers what a handler needs to judge a request. It opens the store on first use, so that a request which comes

@@ -387,7 +387,7 @@ func TestExitDoesNotWaitForever(t *testing.T) {
 // ignored.
 func TestUnknownJSONFieldIsRefused(t *testing.T) {
 	c := newCaddy(t)
-	for _, field := range []string{`"retention":"30d"`, `"store":{"dsn":"x"}`, `"catalog":{"rules":[]}`, `"request_log":{"max_size":1}`} {
+	for _, field := range []string{`"retention":"30d"`, `"store":{"dsn":"x"}`, `"catalog":{"rules":[]}`, `"request_log":{"max_bytes":1}`} {
 		config := strings.Replace(string(c.config("", "", "keystile")), `"keystile":{}`, `"keystile":{`+field+`}`, 1)
 		if !strings.Contains(config, field) {
 			t.Fatalf("the config has no empty app: %s", config)

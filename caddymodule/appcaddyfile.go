@@ -31,7 +31,15 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //
 //	keystile {
 //		store bolt [<path>]
-//		request_log archive [<dir>]
+//		request_log archive [<dir>] {
+//			retention <duration>
+//			max_size  <size>
+//			otlp <endpoint> {
+//				protocol http|grpc
+//				header   <name> <value>
+//				insecure
+//			}
+//		}
 //		master_key file <path> | env <name>
 //		catalog [openapi <file>] {
 //			resource <name> {
@@ -114,21 +122,6 @@ func (a *App) parseStore(d *caddyfile.Dispenser) error {
 		a.Store.Path = args[1]
 	}
 	return refuseBlock(d, "store")
-}
-
-func (a *App) parseRequestLog(d *caddyfile.Dispenser) error {
-	args := d.RemainingArgs()
-	if len(args) == 0 || len(args) > 2 {
-		return d.ArgErr()
-	}
-	if args[0] != requestLogArchive {
-		return d.Errf("unrecognized request log %q: this version has %q", args[0], requestLogArchive)
-	}
-	a.RequestLog = &RequestLogConfig{Backend: args[0]}
-	if len(args) == 2 {
-		a.RequestLog.Dir = args[1]
-	}
-	return refuseBlock(d, "request_log")
 }
 
 func (a *App) parseMasterKey(d *caddyfile.Dispenser) error {

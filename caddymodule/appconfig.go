@@ -26,16 +26,6 @@ type StoreConfig struct {
 	Path string `json:"path,omitempty"`
 }
 
-// RequestLogConfig says where request records live.
-type RequestLogConfig struct {
-	// The kind of request log. Only "archive" (files in a local directory) so far. Default: archive.
-	Backend string `json:"backend,omitempty"`
-
-	// The directory of an archive, used by one process. A relative path is taken from the working directory of the
-	// process. Global placeholders are replaced. Default: `keystile/requests` under Caddy's data directory.
-	Dir string `json:"dir,omitempty"`
-}
-
 // MasterKeyConfig says where the master keyset is, under which the tokens that may be revealed later are sealed. At most
 // one of its fields is set.
 type MasterKeyConfig struct {
@@ -62,6 +52,7 @@ type VersionsConfig struct {
 type resolved struct {
 	storePath  string // absolute
 	logDir     string // absolute
+	log        logTuning
 	masterFile string // absolute; "" if the master keyset comes from the environment
 	masterEnv  string // name of the variable; "" if it comes from a file
 	headers    headerNames
@@ -93,6 +84,9 @@ func (a *App) resolve(repl *caddy.Replacer) (resolved, error) {
 	}
 	if r.logDir, err = dataPath(repl, log.Dir, filepath.Join(data, "requests")); err != nil {
 		return r, fmt.Errorf("request_log: dir: %w", err)
+	}
+	if r.log, err = log.tuning(repl); err != nil {
+		return r, fmt.Errorf("request_log: %w", err)
 	}
 
 	master := MasterKeyConfig{}

@@ -18,7 +18,9 @@ type exchange struct {
 	request *http.Request // as the next handler sees it
 	record  *requestlog.Record
 	start   time.Time
-	called  time.Time // when the next handler was called; zero: never
+	called  time.Time           // when the next handler was called; zero: never
+	left    time.Time           // when it returned; zero: it has not, or panicked
+	capture *requestlog.Capture // nil: nothing is captured; else set before anybody else has the exchange
 
 	verdict  verdict
 	question policy.Request // what was judged, kept for streams

@@ -40,6 +40,16 @@ func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //		cors_origins *|<origin...>
 //		sign         on|off
 //		on_overload  drop|deny
+//		capture {
+//			request_headers  [<name...>|*]
+//			response_headers [<name...>|*]
+//			request_body     [<max size>]
+//			response_body    [<max size>]
+//			redact_header    <name...>
+//			redact_field     <name...>
+//			query            <name...>
+//			only             errors|all
+//		}
 //		denials      json|handle_errors
 //		doc_url      <address with {code}>
 //	}
@@ -104,6 +114,8 @@ func (h *Handler) unmarshalWord(d *caddyfile.Dispenser, word string, helper help
 			return d.ArgErr()
 		}
 		return nil
+	case "capture":
+		return h.unmarshalCapture(d)
 	case "upstreams":
 		return h.unmarshalUpstreams(d, helper)
 	default:

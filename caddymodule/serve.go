@@ -148,6 +148,7 @@ func (x *exchange) identifyKey(header http.Header, sampled bool) {
 	token, state := presented(header, h.keyName)
 	h.dropCredentials(header)
 	q.Credential = state
+	x.capture.Presented(token)
 	if state != policy.CredentialKnown {
 		return
 	}
@@ -220,6 +221,7 @@ func (x *exchange) forward(r *http.Request, next caddyhttp.Handler) error {
 	if r.Body != nil && r.Body != http.NoBody {
 		x.body.ReadCloser, x.body.x = r.Body, x
 		r.Body = &x.body
+		x.captureRequest(r)
 	}
 	if x.handler.Upstreams != nil {
 		next = x.handler.Upstreams.forMode(x.verdict.principal())
@@ -229,6 +231,7 @@ func (x *exchange) forward(r *http.Request, next caddyhttp.Handler) error {
 		x.watch(nil)
 	}
 	err := next.ServeHTTP(&x.response, r)
+	x.left = x.gate.now()
 	if x.cancel != nil {
 		x.cancel(nil)
 	}

@@ -13,8 +13,6 @@ import (
 	"github.com/keystile/keystile/admin/webhook"
 	"github.com/keystile/keystile/keystore"
 	"github.com/keystile/keystile/keystore/boltstore"
-	"github.com/keystile/keystile/requestlog"
-	"github.com/keystile/keystile/requestlog/archive"
 )
 
 // pool keeps what outlives a config load: the key store with its cache, the request log with its queue, the throttle and
@@ -172,62 +170,6 @@ func (s *sharedStore) Destruct() error {
 		s.webhooks.Close()
 	}
 	return s.store.Close()
-}
-
-// sharedLog is a request log in the pool, opened on first use.
-type sharedLog struct {
-	dir   string
-	usage usageObserver
-
-	mu     sync.Mutex // guards what follows; held while the log is opened
-	log    *requestlog.Log
-	err    error // why it could not be opened; final
-	closed bool
-}
-
-func takeLog(h *holdings, dir string) (*sharedLog, error) {
-	return take(h, poolKey{"request log", dir}, func() *sharedLog { return &sharedLog{dir: dir} })
-}
-
-// open opens the log, or gives the one that is open.
-func (l *sharedLog) open() (*requestlog.Log, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	switch {
-	case l.closed:
-		return nil, errClosed
-	case l.log != nil || l.err != nil:
-		return l.log, l.err
-	}
-	if l.log, l.err = openLog(l.dir); l.err == nil {
-		l.log.Observe(l.usage.observe)
-	}
-	return l.log, l.err
-}
-
-// openLog opens the log over the archive in a directory.
-func openLog(dir string) (*requestlog.Log, error) {
-	logger := processLogger("keystile.request_log")
-	store, err := archive.Open(archive.Options{Dir: dir, Logger: logger})
-	if err != nil {
-		return nil, err
-	}
-	log, err := requestlog.Open(requestlog.Options{Store: store, Logger: logger})
-	if err != nil {
-		return nil, errors.Join(err, store.Close())
-	}
-	return log, nil
-}
-
-// Destruct stores what is queued and closes the log when the last config has let go of it.
-func (l *sharedLog) Destruct() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.closed = true
-	if l.log == nil {
-		return nil
-	}
-	return l.log.Close()
 }
 
 // Destruct has nothing to close: the throttle is memory.

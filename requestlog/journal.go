@@ -50,7 +50,8 @@ type Journal struct {
 	quit     chan struct{}
 	finished chan struct{}
 	dirty    atomic.Bool // written since the last sync
-	keepLog  logLimit    // housekeeper only
+	bounds   atomic.Pointer[retentionBounds]
+	keepLog  logLimit // housekeeper only
 
 	skipped atomic.Uint64
 	errors  atomic.Uint64
@@ -81,8 +82,8 @@ func (o *JournalOptions) setDefaults() error {
 	if o.Dir == "" {
 		return errors.New("a directory must be given")
 	}
-	o.Retention = orDefault(o.Retention, 30*24*time.Hour)
-	o.MaxSize = orDefault(o.MaxSize, 10<<30)
+	o.Retention = orDefault(o.Retention, defaultRetention)
+	o.MaxSize = orDefault(o.MaxSize, defaultMaxSize)
 	o.MaxFileSize = orDefault(o.MaxFileSize, 64<<20)
 	o.MaxFileAge = orDefault(o.MaxFileAge, time.Hour)
 	o.SyncInterval = orDefault(o.SyncInterval, time.Second)
@@ -127,6 +128,7 @@ func OpenJournal(o JournalOptions) (*Journal, error) {
 		return nil, fmt.Errorf("making the directory: %w", err)
 	}
 	var err error
+	j.bounds.Store(&retentionBounds{o.Retention, o.MaxSize})
 	if j.lock, err = j.fs.Lock(filepath.Join(o.Dir, lockName)); err != nil {
 		return nil, fmt.Errorf("locking %s: %w", o.Dir, err)
 	}

@@ -310,6 +310,18 @@ func TestJournalDeletesWholeFilesByAgeAndSize(t *testing.T) {
 		j.retain()
 		checkNumbers(t, j, []int{10 * 3600}) // the file being written stays
 	})
+	t.Run("changed while open", func(t *testing.T) {
+		clock := newTestClock(journalBegin.Add(10 * time.Hour))
+		j := fill(t, JournalOptions{Now: clock.now})
+		l := openLog(t, Options{Store: j})
+		defer l.Close()
+		l.SetRetention(0, 0) // the defaults
+		l.SetRetention(150*time.Minute, 1<<30)
+		for deadline := time.Now().Add(30 * time.Second); j.Stats().Files > 2 && time.Now().Before(deadline); {
+			time.Sleep(5 * time.Millisecond)
+		}
+		checkNumbers(t, j, []int{8 * 3600, 9 * 3600})
+	})
 }
 
 // A page never reads more than its budget and a little, whatever the filter, and always says how to go on.

@@ -163,7 +163,8 @@ func (j *Journal) syncDir() error {
 // retain deletes whole files, the oldest first: those too old, and then as many as are too much. The file being written
 // stays.
 func (j *Journal) retain() {
-	oldest := j.now().Add(-j.o.Retention).UnixMilli()
+	bounds := j.bounds.Load()
+	oldest := j.now().Add(-bounds.age).UnixMilli()
 	j.wmu.Lock()
 	current := j.current
 	j.wmu.Unlock()
@@ -177,7 +178,7 @@ func (j *Journal) retain() {
 	}
 	var remove []*journalFile
 	for _, f := range byAge {
-		if f == current || f.span.last >= oldest && total <= j.o.MaxSize {
+		if f == current || f.span.last >= oldest && total <= bounds.size {
 			continue
 		}
 		total -= f.size
@@ -189,6 +190,18 @@ func (j *Journal) retain() {
 	for _, f := range remove {
 		j.report("deleting an old file", ignoreMissing(j.fs.Remove(f.path)))
 	}
+}
+
+// retentionBounds are what is kept: by age, and by size in bytes.
+type retentionBounds struct {
+	age  time.Duration
+	size int64
+}
+
+// SetRetention changes what is kept, see RetentionSetter.
+func (j *Journal) SetRetention(age time.Duration, size int64) {
+	j.bounds.Store(&retentionBounds{orDefault(age, defaultRetention), orDefault(size, defaultMaxSize)})
+	signal(j.kick)
 }
 
 func ignoreMissing(err error) error {

@@ -43,7 +43,14 @@ type Record struct {
 	ErrorType         string // of the backend's JSON error body, or our own
 	ErrorCode         string
 	ErrorMessage      string
-	SuccessorUsed     bool // the token of a rotation's successor was used
+	SuccessorUsed     bool // the key presented is one that a rotation made
+
+	// What was captured, where that is asked for: redacted, bounded. Headers are the text of a JSON object.
+	RequestHeaders, ResponseHeaders string
+	RequestBody, ResponseBody       string
+
+	// Capture is what the four texts above are made of, by the log. It is nil in records that the log hands out.
+	Capture *Capture
 
 	// Lost is 0 for a request. A gap record says that this many records, between LostFrom and LostTo, are missing.
 	Lost             int64
@@ -68,5 +75,6 @@ func (r *Record) Concerns(id string) bool {
 // clone copies the record for a reader of its own. Strings are immutable, so that a shallow copy is enough.
 func (r *Record) clone() *Record {
 	c := *r
+	c.Capture = nil
 	return &c
 }

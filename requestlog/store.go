@@ -3,6 +3,7 @@ package requestlog
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // Errors of the log and its stores.
@@ -42,6 +43,13 @@ type Store interface {
 
 	// Close makes everything kept durable and releases the store.
 	Close() error
+}
+
+// RetentionSetter is a store whose bounds can be changed while it is open.
+type RetentionSetter interface {
+	// SetRetention sets the age and the size, in bytes, of what is kept; 0 stands for the default. It does not wait for
+	// what is deleted then.
+	SetRetention(age time.Duration, size int64)
 }
 
 // Query asks for one page of records.

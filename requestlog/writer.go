@@ -29,6 +29,7 @@ type writer struct {
 	backoff  time.Duration
 	failures uint64 // writes refused since the last success
 	waiting  []flushWait
+	captures captureLoad
 
 	lastGap     time.Time
 	errorLog    logLimit
@@ -126,9 +127,15 @@ func (w *writer) clean(r *Record, now time.Time) (ok bool) {
 		if p := recover(); p != nil {
 			w.log.logger.Error(panicMessage, zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
 			w.log.errors.Add(1)
+			if r != nil && r.Capture != nil {
+				r.Capture.release()
+			}
 			w.log.drops.giveUp(1, now)
 		}
 	}()
+	if r != nil && r.Capture != nil {
+		defer w.captures.admit(r.Capture, w.log.captureBurst, w.log.now)()
+	}
 	clean(r, w.log.node, now)
 	return true
 }

@@ -30,6 +30,8 @@ type Archive struct {
 	view  *view
 	usage *usage
 
+	bounds atomic.Pointer[bounds]
+
 	house    sync.Mutex // held by who seals, deletes or sets aside: only then does the view change
 	aside    []asideFile
 	keepLog  quiet
@@ -77,8 +79,8 @@ func (o *Options) setDefaults() error {
 			return errors.New("sizes and times must not be negative")
 		}
 	}
-	o.Retention = orDefault(o.Retention, 30*24*time.Hour)
-	o.MaxSize = orDefault(o.MaxSize, 10<<30)
+	o.Retention = orDefault(o.Retention, defaultRetention)
+	o.MaxSize = orDefault(o.MaxSize, defaultMaxSize)
 	o.RollSize = orDefault(o.RollSize, 32<<20)
 	o.RollAge = orDefault(o.RollAge, 6*time.Hour)
 	o.ScanBudget = orDefault(o.ScanBudget, 20_000_000)
@@ -113,6 +115,7 @@ func Open(o Options) (*Archive, error) {
 		view: &view{}, usage: newUsage(), saved: o.Now(),
 		kick: make(chan struct{}, 1), finished: make(chan struct{}),
 	}
+	a.bounds.Store(&bounds{o.Retention, o.MaxSize})
 	var err error
 	a.journal, err = requestlog.OpenJournal(requestlog.JournalOptions{
 		Dir: o.Dir, Retention: o.Retention, MaxSize: o.MaxSize, MaxFileSize: o.RollSize, MaxFileAge: o.RollAge,

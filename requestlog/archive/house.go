@@ -127,7 +127,8 @@ func (a *Archive) putAside(path string, size int64) {
 
 // retain deletes whole files, the oldest first: those too old, and then as many as are too much.
 func (a *Archive) retain() {
-	oldest := a.o.Now().Add(-a.o.Retention)
+	keep := a.bounds.Load()
+	oldest := a.o.Now().Add(-keep.age)
 	total := a.journal.Stats().Bytes
 	var aside []asideFile
 	for _, f := range a.aside {
@@ -146,7 +147,7 @@ func (a *Archive) retain() {
 	}
 	var remove []*file
 	for _, f := range byAge {
-		if f.span.last < oldest.UnixMilli() || total > a.o.MaxSize {
+		if f.span.last < oldest.UnixMilli() || total > keep.size {
 			total -= f.size
 			remove = append(remove, f)
 		}

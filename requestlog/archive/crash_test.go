@@ -107,7 +107,9 @@ func live(t *testing.T, dir string, disk *diskFS, records []*requestlog.Record) 
 		kept = append(kept, batch[:n]...)
 		settle(a)
 	}
+	a.house.Lock()
 	a.unsaved = 1
+	a.house.Unlock()
 	_ = a.Close()
 	return kept
 }

@@ -153,7 +153,9 @@ func TestDeletedDirectoryIsMadeAgain(t *testing.T) {
 	write(t, a, records[:100])
 	settle(a)
 	write(t, a, records[100:200])
-	a.handles.drop(a.view.files[0]) // an open file would stay readable
+	v := a.pin()
+	a.handles.drop(v.files[0]) // an open file would stay readable
+	v.readers.Done()
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}

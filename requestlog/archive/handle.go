@@ -272,7 +272,7 @@ func findColumn(p *parquet.File, c *requestlog.Column) (int, error) {
 	if got := leaf.Node.Type().Kind(); got != want || leaf.Node.Repeated() || leaf.MaxDefinitionLevel > 1 {
 		return -1, fmt.Errorf("%w: column %s is of type %v", errDamaged, c.Name, got)
 	}
-	return int(leaf.ColumnIndex), nil
+	return leaf.ColumnIndex, nil
 }
 
 // mayHold asks a row group's bloom filter; true if there is none.

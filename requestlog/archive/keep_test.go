@@ -258,10 +258,12 @@ func TestForgottenKeyIsCountedFromRecords(t *testing.T) {
 	settle(a)
 	write(t, a, records[400:])
 	before := summaries(t, a)
+	a.house.Lock()
 	a.mu.Lock()
 	clear(a.usage.keys)
 	a.usage.forgot = true
 	a.mu.Unlock()
+	a.house.Unlock()
 	if got := summaries(t, a); got != before {
 		t.Errorf("got %.600s\nwant %.600s", got, before)
 	}

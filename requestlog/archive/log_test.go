@@ -2,6 +2,7 @@ package archive
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"strings"
@@ -221,7 +222,7 @@ func FuzzCursor(f *testing.F) {
 				t.Errorf("List after %q gives %q", after, r.ID)
 			}
 		}
-		if _, err := a.Get(context.Background(), id); err != nil && err != requestlog.ErrNotFound {
+		if _, err := a.Get(context.Background(), id); err != nil && !errors.Is(err, requestlog.ErrNotFound) {
 			t.Errorf("Get(%q): %v", id, err)
 		}
 	})

@@ -98,7 +98,7 @@ func (p *page) fill(raw parquet.Page, most int) error {
 		}
 	}
 	data := raw.Data()
-	have := 0
+	var have int
 	switch p.dictionary = raw.Dictionary(); {
 	case p.dictionary != nil:
 		p.index = data.Int32()

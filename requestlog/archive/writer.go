@@ -26,7 +26,7 @@ const (
 // ParquetWriter writes records into a Parquet file, in the order in which they are given and in constant memory: a row group
 // at a time. It is not safe for concurrent use.
 type ParquetWriter struct {
-	parquet *parquet.Writer
+	parquet *parquet.GenericWriter[any]
 	columns []requestlog.Column
 	chunk   []requestlog.Record // not yet given to the columns
 	values  []parquet.Value     // scratch: one column of chunk
@@ -51,7 +51,7 @@ func newParquetWriter(w io.Writer, options ...parquet.WriterOption) *ParquetWrit
 		}
 	}
 	return &ParquetWriter{
-		parquet: parquet.NewWriter(w, options...), columns: columns,
+		parquet: parquet.NewGenericWriter[any](w, options...), columns: columns,
 		chunk: make([]requestlog.Record, 0, chunkRows), values: make([]parquet.Value, 0, chunkRows),
 	}
 }

@@ -170,7 +170,9 @@ func (e *exporter) end(err error) error {
 
 // breakOff ends an answer that has begun, so that nobody takes it for whole.
 func (c *call) breakOff(err error) {
-	c.failure(err) // logs it
+	if c.ctx.Err() == nil { // else the caller went away, as callers do
+		c.failure(err) // logs it
+	}
 	panic(http.ErrAbortHandler)
 }
 

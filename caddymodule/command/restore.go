@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -43,6 +45,7 @@ ended after the backup are as they were before: a deleted key works again.`),
 			fs.String("master-key", "", "`FILE` of the master key (default: master.key in the same directory)")
 			fs.Bool("check", false, "Read the backup through, and put nothing in place")
 			fs.Bool("force", false, "Move a store that is there aside")
+			fs.Bool("json", false, "Print what was found and done as JSON")
 			leaf(cmd, []string{"FILE"}, runRestore)
 			seal(cmd)
 		},
@@ -79,6 +82,27 @@ type restore struct {
 	store        string
 	master       keystore.MasterKey
 	check, force bool
+	report       restoreReport
+}
+
+// restoreReport is what a restore found and did.
+type restoreReport struct {
+	Object     string    `json:"object"` // restore
+	Placed     bool      `json:"placed"` // false: it was only read through
+	Store      string    `json:"store"`
+	MovedAside *string   `json:"moved_aside"` // where the store that was there is now
+	CreatedAt  time.Time `json:"created_at"`  // of the backup
+	Keys       int       `json:"keys"`
+	Accounts   int       `json:"accounts"`
+	Revision   uint64    `json:"revision"`
+	Events     uint64    `json:"events"`
+}
+
+// say prints a line for people.
+func (r *restore) say(format string, args ...any) {
+	if !r.call.json {
+		r.call.out.linef(format, args...)
+	}
 }
 
 // vacant says whether there is no store in the way.
@@ -127,10 +151,18 @@ func (r *restore) run(input io.Reader) (err error) {
 		return err
 	}
 	if r.check {
-		r.call.out.linef("the backup is whole; nothing was put in place")
+		r.say("the backup is whole; nothing was put in place")
+	} else if err := r.place(path); err != nil {
+		return err
+	}
+	if !r.call.json {
 		return nil
 	}
-	return r.place(path)
+	doc, err := json.Marshal(r.report)
+	if err != nil {
+		return fmt.Errorf("writing the report: %w", err)
+	}
+	return r.call.out.raw(doc)
 }
 
 // inspect reads the copy through and says what it holds.
@@ -156,7 +188,11 @@ func (r *restore) inspect(ctx context.Context, path string, manifest *keystore.B
 	case found.Sealed && !found.MasterKeyPresent:
 		r.call.warn("%v is not there. The gateway does not start without it: put the one of keyset %s in place.", r.master, found.MasterKey)
 	}
-	r.call.out.linef("backup of %s: %d keys, %d accounts, revision %d, %d events in order", moment(&manifest.CreatedAt), found.Keys, found.Accounts,
+	r.report = restoreReport{
+		Object: "restore", Store: r.store, CreatedAt: manifest.CreatedAt, Keys: found.Keys, Accounts: found.Accounts,
+		Revision: found.Head.Revision, Events: found.Head.Events,
+	}
+	r.say("backup of %s: %d keys, %d accounts, revision %d, %d events in order", moment(&manifest.CreatedAt), found.Keys, found.Accounts,
 		found.Head.Revision, found.Head.Events)
 	return nil
 }
@@ -180,13 +216,15 @@ func (r *restore) place(path string) error {
 		return err
 	}
 	if there {
-		r.call.out.linef("moved the store that was there to %s", clean(aside))
+		r.report.MovedAside = &aside
+		r.say("moved the store that was there to %s", clean(aside))
 	}
 	// A link, unlike a rename, does not replace a file that is there.
 	if err := os.Link(path, r.store); err != nil {
 		return fmt.Errorf("putting the store in place: %w", err)
 	}
-	r.call.out.linef("restored %s; start the gateway", clean(r.store))
+	r.report.Placed = true
+	r.say("restored %s; start the gateway", clean(r.store))
 	return syncDir(filepath.Dir(r.store))
 }
 

@@ -32,6 +32,7 @@ func TestBackupAndRestore(t *testing.T) {
 	wants(t, g.Run(t, "restore", backup), 1, "is in use", "stop the gateway", "nothing was changed")
 	wants(t, g.Run(t, "restore", backup, "--force"), 1, "is in use")
 	wants(t, g.Run(t, "restore", backup, "--check"), 0, "events in order", "whole")
+	wants(t, g.Run(t, "restore", backup, "--check", "--json"), 0, `"object":"restore"`, `"placed":false`)
 	g.Stop(t)
 	wants(t, g.Run(t, "restore", backup), 1, "--force", "nothing was changed")
 

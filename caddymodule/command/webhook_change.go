@@ -8,7 +8,7 @@ import (
 
 func webhookEdit() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "edit ENDPOINT [flags]",
+		Use:   "edit ENDPOINT [URL] [flags]",
 		Short: "Changes a webhook endpoint, or disables or enables it",
 		Long: `
 Changes a webhook endpoint. Only what a flag names is changed; the list of events is
@@ -20,7 +20,6 @@ is disabled is not told later, nor is what waited for it.`,
   keystile webhook edit we_8DpB666ojJIBrHTw33ZR --disable`,
 	}
 	fs := cmd.Flags()
-	fs.String("url", "", "The new `URL`")
 	fs.StringArray("event", nil, "`TYPE` of event to hear of (repeatable), or * for all key events")
 	fs.String("description", "", "What it is for: a `TEXT` for people; empty: none")
 	fs.Bool("disable", false, "Tell it nothing any more")
@@ -48,13 +47,9 @@ is disabled is not told later, nor is what waited for it.`,
 func newWebhookPatch(c *call) (body, error) {
 	fs := c.flags()
 	patch := make(body)
-	switch {
-	case c.arg(1) != "" && fs.Changed("url"):
-		return nil, misuse("the URL is given twice")
-	case c.arg(1) != "":
+	if c.arg(1) != "" { // an argument, as in create: --url names the process to talk to
 		patch["url"] = c.arg(1)
 	}
-	patch.setText(fs, "url", "url", false)
 	patch.setText(fs, "description", "description", true)
 	if events, _ := fs.GetStringArray("event"); len(events) > 0 {
 		patch["events"] = events

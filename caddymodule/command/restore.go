@@ -25,16 +25,19 @@ func restoreCommand() caddycmd.Command {
 	return caddycmd.Command{
 		Name:  "restore",
 		Usage: "FILE [flags]",
-		Short: "Puts a backup of the key store in place, while the gateway is stopped",
+		Short: "Puts a backup of the key store in place",
 		Long: strings.TrimSpace(`
 Reads a backup through (its checksum, every row, the whole chain of events, and
 whether the master key is the one that its tokens are sealed under) and then puts
 it where the gateway looks for its store. - is standard input.
 
-The gateway must be stopped: it holds all keys in memory, and would go on with the
-old ones. So: stop the gateway, restore, start it. A store that is there already is
-not replaced without --force, which moves it aside first. Keys that were made or
-ended after the backup are as they were before: a deleted key works again.`),
+A running gateway holds all keys in memory, and would go on with the old ones. So
+stop it, restore, start it. Or, without a pause: restore to another path with --store,
+say 'store bolt PATH' in the configuration, and reload: requests go on, and from then
+on the restored keys count. What was written after the backup is not in it. A store
+that is there already is not replaced without --force, which moves it aside first.
+Keys that were made or ended after the backup are as they were before: a deleted key
+works again.`),
 		CobraFunc: func(cmd *cobra.Command) {
 			cmd.Example = `
   keystile restore keys-2027-01-31.tar
@@ -116,7 +119,8 @@ func (r *restore) vacant() error {
 	}
 	release, err := boltstore.Lock(r.store)
 	if errors.Is(err, boltstore.ErrInUse) {
-		return fmt.Errorf("%s is in use: stop the gateway, restore, and start it again; nothing was changed", r.store)
+		return fmt.Errorf("%s is in use: stop the gateway, restore, and start it again, or restore to another path with --store, "+
+			"name that in the configuration, and reload; nothing was changed", r.store)
 	}
 	if err != nil {
 		return err

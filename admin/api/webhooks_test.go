@@ -112,6 +112,35 @@ func TestWebhookChanges(t *testing.T) {
 	}
 }
 
+// TestWalkOverDeletedRows: who deletes what a list shows goes on after the row that is gone.
+func TestWalkOverDeletedRows(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	for range 3 {
+		f.ok("POST", "/v1/webhook_endpoints", map[string]any{"url": "https://example.com/", "events": []string{"*"}})
+		f.ok("POST", "/v1/admin_tokens", map[string]any{"name": "x", "role": "viewer"})
+	}
+	for _, path := range []string{"/v1/webhook_endpoints", "/v1/admin_tokens"} {
+		last, seen := "", 0
+		for more := true; more; seen++ {
+			query := "?limit=1"
+			if last != "" {
+				query += "&starting_after=" + last
+			}
+			rows := as[api.List[struct{ ID string }]](f.ok("GET", path+query, nil))
+			if len(rows.Data) != 1 {
+				t.Fatalf("%s%s: %+v", path, query, rows)
+			}
+			last, more = rows.Data[0].ID, rows.HasMore
+			f.ok("DELETE", path+"/"+last, nil)
+		}
+		if seen != 3 {
+			t.Errorf("%s: %d rows were seen, want 3", path, seen)
+		}
+		f.do("GET", path+"?starting_after=nonsense", nil).fails(400, "parameter_invalid", "starting_after")
+	}
+}
+
 // TestWebhooksAllowed: what the configuration allows is accepted.
 func TestWebhooksAllowed(t *testing.T) {
 	t.Parallel()

@@ -168,6 +168,10 @@ func (x *exchange) judgeAgain() policy.Decision {
 	if v.key == nil {
 		return policy.Decision{Reason: policy.ReasonOpen}
 	}
+	if x.gate.store.Closed() {
+		// A reload has changed over to another store: that a key has ended would be heard of there and not here. Fail closed.
+		return policy.Decision{Reason: policy.ReasonGatewayUnavailable}
+	}
 	key, _ := x.gate.store.Lookup(&v.key.Digest)
 	if key == nil {
 		return policy.Decision{Reason: policy.ReasonAPIKeyInvalid}

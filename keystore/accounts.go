@@ -121,7 +121,7 @@ func (c *change) patchAccount(a *Account, p *AccountPatch) error {
 }
 
 // Connect makes one account a connected account of another, so that keys of account may act on it. Accounts may be
-// connected to any depth. An account is not connected to itself, nor twice.
+// connected to any depth, and none to itself. Connecting what is connected is no change, and no error.
 func (s *Store) Connect(ctx context.Context, by Actor, account, connected string) (*Account, error) {
 	return s.changeConnections(ctx, by, account, connected, EventAccountConnected,
 		func(c *change, a *Account) ([]string, error) {
@@ -135,7 +135,7 @@ func (s *Store) Connect(ctx context.Context, by Actor, account, connected string
 			at, found := slices.BinarySearch(a.Connections, child.ID)
 			switch {
 			case found:
-				return nil, conflict("connected_id", "the account is connected already")
+				return a.Connections, nil
 			case len(a.Connections) >= MaxConnections:
 				return nil, conflict("connected_id", "the account has %d connected accounts, more are not possible", MaxConnections)
 			}
@@ -171,6 +171,9 @@ func (s *Store) changeConnections(
 		next := *old
 		if next.Connections, err = edit(c, old); err != nil {
 			return err
+		}
+		if now = old; slices.Equal(next.Connections, old.Connections) {
+			return nil
 		}
 		now = &next
 		if err := c.putAccount(now); err != nil {

@@ -47,6 +47,7 @@ type ImportParams struct {
 	Token  policy.Token  // zero if Digest is set
 	Digest policy.Digest // SHA-256 of the token; zero if Token is set
 	Last4  string        // with Digest: the token's last four characters, for its mask; "" if not known
+	Wrong  *Error        // what the caller has found wrong with the row, to be listed with what is found here
 }
 
 // Page asks for one page of a list, newest first.

@@ -92,6 +92,16 @@ func (s *Store) setRules(set func(*rules)) {
 	}
 }
 
+// Closed says whether the store was closed: what it knows is what it knew then, and no change reaches it any more.
+func (s *Store) Closed() bool {
+	select {
+	case <-s.stop:
+		return true
+	default:
+		return false
+	}
+}
+
 // Close saves the usage and releases the backend. Look-ups and lists go on from memory, as they were; writes are refused
 // from now on. Closing twice does nothing.
 func (s *Store) Close() error {

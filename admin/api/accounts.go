@@ -132,6 +132,9 @@ func (a *API) createAccount(c *call, in *createAccountInput) (AccountCreated, er
 	if err := c.coversOwner("", in.Body.Organization.Value); err != nil {
 		return AccountCreated{}, err
 	}
+	if err := a.checkVersion(in.Body.DefaultAPIVersion, ""); err != nil {
+		return AccountCreated{}, err
+	}
 	ctx, cancel := c.commit()
 	defer cancel()
 	account, keys, err := a.Store.CreateAccount(ctx, c.actor, keystore.AccountParams{
@@ -161,6 +164,9 @@ func (a *API) updateAccount(c *call, in *updateAccountInput) (Account, error) {
 	if err := c.mayMove(account, in.Body.Organization); err != nil {
 		return Account{}, err
 	}
+	if err := a.checkVersion(in.Body.DefaultAPIVersion, account.DefaultVersion); err != nil {
+		return Account{}, err
+	}
 	revision, err := c.ifRevision(account.Revision)
 	if err != nil {
 		return Account{}, err
@@ -171,6 +177,18 @@ func (a *API) updateAccount(c *call, in *updateAccountInput) (Account, error) {
 		Name: field(in.Body.Name), Organization: field(in.Body.Organization), DefaultVersion: field(in.Body.DefaultAPIVersion),
 		IfRevision: revision,
 	}))
+}
+
+// checkVersion refuses a default version that the gateway would refuse from a client. One that is there already is left: the
+// configuration may have changed since.
+func (a *API) checkVersion(version Optional[string], before string) error {
+	if version.Value == "" || version.Value == before {
+		return nil // what an empty one means is the store's to say
+	}
+	if rules := a.Rules(""); rules != nil && !rules.Version.Match(version.Value) {
+		return badParam("default_api_version", "this is no API version that the gateway's configuration allows (api_versions)")
+	}
+	return nil
 }
 
 func (a *API) connectAccount(c *call, in *connectionInput) (Account, error) {

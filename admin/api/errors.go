@@ -94,6 +94,11 @@ var statusOf = map[keystore.Code]int{
 	keystore.CodeNotRotating:     http.StatusConflict,
 	keystore.CodeRevision:        http.StatusPreconditionFailed,
 	keystore.CodeUnavailable:     http.StatusServiceUnavailable,
+
+	// What this package finds in a row of an import, and the store lists.
+	codeParameterUnknown: http.StatusBadRequest,
+	codeBodyInvalid:      http.StatusBadRequest,
+	auth.CodeLimit:       http.StatusForbidden,
 }
 
 // newError makes an error whose type follows from its status.

@@ -7,6 +7,9 @@ import (
 	"github.com/keystile/keystile/keystore"
 )
 
+// waitFleet is the value of wait that asks for every node.
+const waitFleet = "fleet"
+
 // KeyRotate is the body that rotates a key.
 type KeyRotate struct {
 	ExpiresAt Optional[time.Time] `json:"expires_at,omitzero" doc:"When the old key ends, at most 7 days on; absent or null: now"`

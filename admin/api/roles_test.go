@@ -207,6 +207,15 @@ var expectations = map[string]expectation{
 	"delete_webhook_endpoint": {role: "administrator", org: true, acct: true, call: func(w world) (string, string, any) {
 		return "DELETE", "/v1/webhook_endpoints/" + w.webhook, nil
 	}},
+	"update_webhook_endpoint": {role: "administrator", org: true, acct: true, call: func(w world) (string, string, any) {
+		return "PATCH", "/v1/webhook_endpoints/" + w.webhook, map[string]any{"description": "x"}
+	}},
+	"rotate_webhook_secret": {role: "administrator", org: true, acct: true, call: func(w world) (string, string, any) {
+		return "POST", "/v1/webhook_endpoints/" + w.webhook + "/rotate_secret", map[string]any{"expires_at": soon.Add(-24 * time.Hour)}
+	}},
+	"resend_webhook_event": {role: "administrator", org: true, acct: true, call: func(w world) (string, string, any) {
+		return "POST", "/v1/webhook_endpoints/" + w.webhook + "/resend", map[string]any{"event": w.event}
+	}},
 	"list_webhook_deliveries": {role: "administrator", org: true, acct: true, call: get(func(w world) string {
 		return "/v1/webhook_endpoints/" + w.webhook + "/deliveries"
 	})},

@@ -91,7 +91,10 @@ var table = map[string]Rule{
 	"list_webhook_endpoints":  {Role: administrator, Reach: Account},
 	"create_webhook_endpoint": {Role: administrator, Reach: Account},
 	"get_webhook_endpoint":    {Role: administrator, Reach: Account}, // the handlers look whether {id} is covered
+	"update_webhook_endpoint": {Role: administrator, Reach: Account},
 	"delete_webhook_endpoint": {Role: administrator, Reach: Account},
+	"rotate_webhook_secret":   {Role: administrator, Reach: Account},
+	"resend_webhook_event":    {Role: administrator, Reach: Account},
 	"list_webhook_deliveries": {Role: administrator, Reach: Account},
 
 	"import_key_file": {Role: developer, Reach: Account},

@@ -304,3 +304,21 @@ func splitWords(line string) []string {
 	}
 	return words
 }
+
+// TestJSONEverywhere: every command can print what it has to say as JSON.
+func TestJSONEverywhere(t *testing.T) {
+	var walk func(cmd *cobra.Command)
+	walk = func(cmd *cobra.Command) {
+		if cmd.Runnable() && !cmd.HasSubCommands() && cmd.LocalFlags().Lookup("json") == nil && cmd.InheritedFlags().Lookup("json") == nil {
+			t.Errorf("%s has no --json", cmd.CommandPath())
+		}
+		for _, sub := range cmd.Commands() {
+			walk(sub)
+		}
+	}
+	for _, cmd := range root().Commands() {
+		if cmd.Name() != "help" && cmd.Name() != "completion" {
+			walk(cmd)
+		}
+	}
+}

@@ -3,6 +3,7 @@ package api
 import (
 	"net/http"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -54,7 +55,14 @@ func handle[In, Out any](a *API, op operation, fn func(*call, *In) (Out, error))
 			c.fail(err)
 			return
 		}
+		if err := c.askFirst(op.id, in); err != nil {
+			c.fail(err)
+			return
+		}
 		run := func() (answer, error) {
+			if err := c.verifiedBody(op.id, in, data); err != nil {
+				return answer{}, err
+			}
 			out, err := fn(c, in)
 			if err != nil {
 				return answer{}, err
@@ -203,6 +211,15 @@ func headerParams(op operation) []*huma.Param {
 			Name: idempotencyHeader, In: "header", Schema: &huma.Schema{Type: huma.TypeString, MaxLength: &most},
 			Description: "Makes the call safe to repeat: for 24 h the same key with the same body gets the same answer",
 		})
+	}
+	if _, ok := guards[op.id]; ok {
+		for name, doc := range map[string]string{
+			auth.VerificationHeader:     "Of signed-in members: the id of a verification for this call",
+			auth.VerificationCodeHeader: "Of signed-in members: its code",
+		} {
+			out = append(out, &huma.Param{Name: name, In: "header", Schema: &huma.Schema{Type: huma.TypeString}, Description: doc})
+		}
+		slices.SortFunc(out, func(a, b *huma.Param) int { return strings.Compare(a.Name, b.Name) })
 	}
 	if op.precondition {
 		out = append(out, &huma.Param{

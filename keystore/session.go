@@ -192,6 +192,7 @@ func (c *change) removeSession(session *Session, told bool) error {
 		return fmt.Errorf("removing a session: %w", err)
 	}
 	c.rows = append(c.rows, Row{Table: TableSession, ID: session.ID})
+	c.ended = append(c.ended, session.ID)
 	if !told {
 		return nil
 	}
@@ -256,6 +257,23 @@ func (s *Store) sessionSeen(r KeptRow) {
 	if id, ok := strings.CutPrefix(r.ID, seenPrefix); ok {
 		if session, known := s.snap.Load().Session(id); known {
 			session.sawKept(r.Data)
+		}
+	}
+}
+
+// forgetSeen lets what is kept of ended sessions end now: who signs in and out for ever must not fill the store with it.
+func (s *Store) forgetSeen(sessions []string) {
+	if len(sessions) == 0 || s.answers == nil {
+		return
+	}
+	now := s.now()
+	k := s.answers
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, id := range sessions {
+		if ref, ok := k.byID[seenID(id)]; ok {
+			ref.expires = now
+			k.byID[seenID(id)] = ref
 		}
 	}
 }

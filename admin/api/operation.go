@@ -135,10 +135,21 @@ func (a *API) newDocument() {
 			Type: "http", Scheme: "bearer", BearerFormat: "adm_…", Description: "An admin token, as keystile token create prints it",
 		}}
 	}
+	if a.Sessions != nil {
+		if a.document.Components.SecuritySchemes == nil {
+			a.document.Components.SecuritySchemes = map[string]*huma.SecurityScheme{}
+		}
+		a.document.Components.SecuritySchemes[sessionScheme] = &huma.SecurityScheme{
+			Type: "apiKey", In: "cookie", Name: auth.SecureCookieName, Description: "The session of a signed-in member, as POST /v1/session sets it; without TLS the name has no __Host-",
+		}
+	}
 }
 
 // securityScheme is the name of the admin token in the document.
-const securityScheme = "admin_token"
+const (
+	securityScheme = "admin_token"
+	sessionScheme  = "session" // the same of the cookie
+)
 
 // newOperation adds one operation to the document and makes the binder of its input.
 func (a *API) newOperation(op operation, in, out reflect.Type) *binder {
@@ -166,8 +177,13 @@ func (a *API) newOperation(op operation, in, out reflect.Type) *binder {
 	for _, status := range possibleErrors(op) {
 		o.Responses[strconv.Itoa(status)] = &huma.Response{Ref: "#/components/responses/Error"}
 	}
-	if rule, _ := auth.RuleOf(op.id); a.Tokens && !rule.Public {
-		o.Security = []map[string][]string{{securityScheme: {}}}
+	if rule, _ := auth.RuleOf(op.id); !rule.Public {
+		if a.Tokens && !rule.Self {
+			o.Security = append(o.Security, map[string][]string{securityScheme: {}})
+		}
+		if a.Sessions != nil {
+			o.Security = append(o.Security, map[string][]string{sessionScheme: {}})
+		}
 	}
 	a.document.AddOperation(o)
 	a.operations = append(a.operations, o)

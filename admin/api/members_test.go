@@ -419,3 +419,32 @@ func TestQRCode(t *testing.T) {
 		t.Errorf("%d rows, %v: no finder stands in the corner", len(rows), err)
 	}
 }
+
+// TestSelfCalls: calls about a signed-in member are for signed-in members only, whatever else somebody may do; passwords and
+// codes make nothing that is kept.
+func TestSelfCalls(t *testing.T) {
+	t.Parallel()
+	f := newMemberFixture(t)
+	_, cookie := f.member("jenny@example.com", map[string]any{"role": "viewer"})
+	proof := map[string]any{"current_password": testPassword, "code": "123456"}
+	for call, body := range map[string]any{
+		"GET /v1/session": nil, "DELETE /v1/session": nil, "GET /v1/sessions": nil, "DELETE /v1/sessions": nil,
+		"DELETE /v1/sessions/ses_8DpB666ojJIBrHTw33ZR": nil,
+		"POST /v1/session/password":                    map[string]any{"current_password": testPassword, "password": testPassword},
+		"POST /v1/session/totp":                        map[string]any{"current_password": testPassword},
+		"POST /v1/session/totp/confirm":                map[string]any{"code": "123456"},
+		"POST /v1/session/totp/remove":                 proof,
+		"POST /v1/session/recovery_codes":              proof,
+		"POST /v1/verifications":                       map[string]any{"operation": "create_key"},
+	} {
+		method, path, _ := strings.Cut(call, " ")
+		f.do(method, path, body).fails(403, "session_required", "") // root has no session
+		if method == "POST" && path != "/v1/verifications" {
+			f.do(method, path, body, "Cookie", cookie, "Idempotency-Key", "k").fails(400, "parameter_invalid", "Idempotency-Key")
+		}
+	}
+	f.do("POST", "/v1/session", map[string]any{"email": "jenny@example.com", "password": testPassword}, "Idempotency-Key", "k").
+		fails(400, "parameter_invalid", "Idempotency-Key")
+	f.ok("DELETE", "/v1/sessions", "{}", "Cookie", cookie)
+	f.ok("GET", "/v1/session", nil, "Cookie", cookie)
+}

@@ -24,6 +24,7 @@ type operation struct {
 	query        []extra  // query parameters that the call reads for itself
 	etag         bool     // the answer has an ETag
 	precondition bool     // If-Match is honoured
+	unkept       bool     // a POST with a password or a code in its body: no Idempotency-Key, since its fingerprint would be a fast hash of them at rest
 	media        string   // content types of success, separated by spaces, if it is not JSON of the output type
 	_            struct{} // keyed literals only
 }
@@ -69,7 +70,11 @@ func handle[In, Out any](a *API, op operation, fn func(*call, *In) (Out, error))
 			}
 			return answer{status: op.status, revision: c.revision, body: marshal(out)}, nil
 		}
-		if op.method == http.MethodPost {
+		switch {
+		case op.unkept && len(c.r.Header.Values(idempotencyHeader)) > 0:
+			c.fail(badParam(idempotencyHeader, "this call takes no Idempotency-Key: nothing that is made of a password or a code is kept"))
+			return
+		case op.method == http.MethodPost && !op.unkept:
 			c.once(data, run)
 			return
 		}
@@ -145,10 +150,10 @@ func (a *API) newDocument() {
 	}
 }
 
-// securityScheme is the name of the admin token in the document.
+// The names of the credentials in the document.
 const (
 	securityScheme = "admin_token"
-	sessionScheme  = "session" // the same of the cookie
+	sessionScheme  = "session"
 )
 
 // newOperation adds one operation to the document and makes the binder of its input.
@@ -199,7 +204,7 @@ func (a *API) success(op operation, out reflect.Type) *huma.Response {
 	if op.etag {
 		r.Headers["ETag"] = &huma.Header{Description: "The object's revision, for If-Match", Schema: &huma.Schema{Type: huma.TypeString}}
 	}
-	if op.method == http.MethodPost {
+	if op.method == http.MethodPost && !op.unkept {
 		r.Headers["Idempotent-Replayed"] = &huma.Header{
 			Description: "true if this is the saved answer of an earlier call with the same Idempotency-Key", Schema: &huma.Schema{Type: huma.TypeString},
 		}
@@ -223,7 +228,7 @@ func requestIDHeader() *huma.Header {
 
 func headerParams(op operation) []*huma.Param {
 	var out []*huma.Param
-	if op.method == http.MethodPost {
+	if op.method == http.MethodPost && !op.unkept {
 		most := maxIdempotencyKey
 		out = append(out, &huma.Param{
 			Name: idempotencyHeader, In: "header", Schema: &huma.Schema{Type: huma.TypeString, MaxLength: &most},

@@ -448,3 +448,42 @@ func TestSelfCalls(t *testing.T) {
 	f.ok("DELETE", "/v1/sessions", "{}", "Cookie", cookie)
 	f.ok("GET", "/v1/session", nil, "Cookie", cookie)
 }
+
+// TestStill: who streams is asked for again and again, and is no longer let in once the session ends or the grant is weaker.
+func TestStill(t *testing.T) {
+	t.Parallel()
+	f := newMemberFixture(t)
+	f.member("keeper@example.com", owner())
+	id, cookie := f.member("jenny@example.com", owner())
+	caller := func(scope string) *auth.Caller {
+		t.Helper()
+		r := httptest.NewRequest("GET", "/v1/request_logs/tail", nil)
+		r.Header.Set("Cookie", cookie)
+		if scope != "" {
+			r.Header.Set(auth.ScopeHeader, scope)
+		}
+		c, err := f.sessions.Caller(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	account := f.account("A")
+	whole, one := caller(""), caller(account.ID)
+	if !whole.Still() || !one.Still() || one.Account != account.ID || one.Role != keystore.RoleOwner {
+		t.Fatalf("%+v, %+v", whole, one)
+	}
+	f.ok("PATCH", "/v1/members/"+id, map[string]any{"grants": []any{map[string]any{"role": "owner", "account": account.ID}}})
+	if whole.Still() || !one.Still() {
+		t.Errorf("after the grant was narrowed: %v, %v", whole.Still(), one.Still())
+	}
+	f.ok("PATCH", "/v1/members/"+id, map[string]any{"grants": []any{map[string]any{"role": "viewer", "account": account.ID}}})
+	if one.Still() {
+		t.Error("a weaker role is taken for the stronger one")
+	}
+	one = caller("")
+	f.ok("DELETE", "/v1/members/"+id+"/sessions", nil)
+	if one.Still() {
+		t.Error("the session has ended")
+	}
+}

@@ -37,6 +37,7 @@ type settings struct {
 	throttle *throttle
 	lockout  *throttle // of the admin site
 	metrics  *metrics
+	members  memberSettings
 }
 
 // gate is what a handler needs of the app to judge a request: immutable for one config load. What it points to (store,

@@ -133,7 +133,7 @@ func (c *call) planLogExport() (*logExportPlan, error) {
 // fixedTime is a duration back from now as the time that it means, so that it means the same when the export goes on later.
 // Everything else is for the server to read.
 func fixedTime(text string, now time.Time) string {
-	at := now
+	var at time.Time
 	if days, ok := strings.CutSuffix(text, "d"); ok {
 		n, err := strconv.ParseUint(days, 10, 16)
 		if err != nil {

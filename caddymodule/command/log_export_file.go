@@ -49,12 +49,8 @@ func (c *call) exportToFile(ctx context.Context, conn *client, p *logExportPlan)
 	defer resp.Body.Close()
 	m := p.meter()
 	progress, begun := c.progress(), c.now()
-	_, err = io.Copy(out.file, readerFunc(func(b []byte) (int, error) {
-		n, err := resp.Body.Read(b)
-		_, _ = m.Write(b[:n])
-		progress.update(func() string { return m.text(begun) })
-		return n, err
-	}))
+	m.moved = func() { progress.update(func() string { return m.text(begun) }) }
+	_, err = io.Copy(out.file, m.watch(resp.Body))
 	progress.done()
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", p.name, err)
@@ -72,11 +68,6 @@ func (c *call) exportToFile(ctx context.Context, conn *client, p *logExportPlan)
 	}
 	return nil
 }
-
-// readerFunc is a function as a reader.
-type readerFunc func([]byte) (int, error)
-
-func (f readerFunc) Read(b []byte) (int, error) { return f(b) }
 
 // openExport makes the partial file, or takes up the one that is there.
 func openExport(p *logExportPlan) (*exportFile, error) {

@@ -15,6 +15,7 @@ type exportMeter struct {
 	format string
 	rowed  bool // rows can be seen: text that is not compressed
 	since  time.Time
+	moved  func() // called when more went by; may be nil
 
 	bytes, lines int64
 	last, open   []byte // the last whole line, and what came behind it
@@ -33,16 +34,24 @@ func (m *exportMeter) watch(r io.Reader) io.Reader { return io.TeeReader(r, m) }
 
 // Write notes what goes by. It never fails.
 func (m *exportMeter) Write(p []byte) (int, error) {
+	m.note(p)
+	if m.moved != nil {
+		m.moved()
+	}
+	return len(p), nil
+}
+
+func (m *exportMeter) note(p []byte) {
 	m.bytes += int64(len(p))
 	if !m.rowed {
-		return len(p), nil
+		return
 	}
 	end := bytes.LastIndexByte(p, '\n')
 	if end < 0 {
 		if len(m.open)+len(p) <= maxRow {
 			m.open = append(m.open, p...)
 		}
-		return len(p), nil
+		return
 	}
 	m.lines += int64(bytes.Count(p, []byte{'\n'}))
 	if begin := bytes.LastIndexByte(p[:end], '\n'); begin >= 0 {
@@ -51,7 +60,6 @@ func (m *exportMeter) Write(p []byte) (int, error) {
 		m.last = append(append(m.last[:0], m.open...), p[:end]...)
 	}
 	m.open = append(m.open[:0], p[end+1:]...)
-	return len(p), nil
 }
 
 // rows is how many records went by whole.

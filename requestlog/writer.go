@@ -108,6 +108,7 @@ func (w *writer) fill(pop func() *Record) {
 		if r == nil {
 			break
 		}
+		r.Lost = 0 // gap records are made here only: another one would be taken off the count of what was dropped
 		if w.clean(r, now) {
 			w.batch = append(w.batch, r)
 		}

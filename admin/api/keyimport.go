@@ -45,8 +45,19 @@ func (a *API) registerImport() {
 			c.fail(err)
 			return
 		}
+		in, bodies, err := a.readImport(rows, row)
+		if err == nil {
+			err = c.askFirst(op.id, in)
+		}
+		if err != nil {
+			c.fail(err)
+			return
+		}
 		c.once(data, func() (answer, error) {
-			out, err := a.importKeys(c, rows, row)
+			if err := c.verifiedBody(op.id, in, data); err != nil {
+				return answer{}, err
+			}
+			out, err := a.importKeys(c, bodies)
 			if err != nil {
 				return answer{}, err
 			}
@@ -80,13 +91,35 @@ func (a *API) importRows(c *call, operation string, query *binder, frame *huma.S
 	return data, body.Keys, err
 }
 
-func (a *API) importKeys(c *call, bodies []json.RawMessage, schema *huma.Schema) (List[Key], error) {
-	rows := make([]keystore.ImportParams, len(bodies))
+// importedRow is one row of an import, or why it cannot be read.
+type importedRow struct {
+	KeyImport
+	wrong error
+}
+
+// readImport reads the rows. in has those that can be read: with another among them nothing is imported at all.
+func (a *API) readImport(bodies []json.RawMessage, schema *huma.Schema) (in *importKeysInput, rows []importedRow, err error) {
+	in = new(importKeysInput)
+	rows = make([]importedRow, len(bodies))
 	for i, body := range bodies {
-		var row KeyImport
-		err := decodeBody(a.registry, schema, body, &row)
+		row := &rows[i]
+		if row.wrong = decodeBody(a.registry, schema, body, &row.KeyImport); row.wrong != nil {
+			if _, cause := asError(row.wrong); cause != nil {
+				return nil, nil, row.wrong
+			}
+			continue
+		}
+		in.Body.Keys = append(in.Body.Keys, row.KeyImport)
+	}
+	return in, rows, nil
+}
+
+func (a *API) importKeys(c *call, bodies []importedRow) (List[Key], error) {
+	rows := make([]keystore.ImportParams, len(bodies))
+	for i := range bodies {
+		err := bodies[i].wrong
 		if err == nil {
-			rows[i], err = c.importParams(&row)
+			rows[i], err = c.importParams(&bodies[i].KeyImport)
 		}
 		if err == nil {
 			continue

@@ -48,7 +48,11 @@ func (x *exchange) endRecord(err error) {
 	rec.Duration = end.Sub(x.start)
 	if !x.called.IsZero() {
 		rec.Upstream = end.Sub(x.called)
-		rec.UpstreamAddress = upstreamAddress(x.request)
+		if b := v.upstream; b != nil {
+			rec.UpstreamAddress = b.address
+		} else {
+			rec.UpstreamAddress = upstreamAddress(x.request)
+		}
 	}
 	rec.Status = x.answered(err)
 	rec.Path = x.question.Path

@@ -22,6 +22,7 @@ type backend struct {
 	host             string
 	port             uint
 	dialTime         time.Duration
+	fallbackDelay    time.Duration
 	probeInterval    time.Duration
 	maxIdle          int
 	idleTime         time.Duration
@@ -94,7 +95,7 @@ func (b *backend) take(ctx context.Context) (*backendConn, error) {
 // dial makes a connection.
 func (b *backend) dial(ctx context.Context) (*backendConn, error) {
 	dialer := net.Dialer{
-		Timeout: b.dialTime, KeepAlive: b.probeInterval,
+		Timeout: b.dialTime, FallbackDelay: b.fallbackDelay, KeepAlive: b.probeInterval,
 		KeepAliveConfig: net.KeepAliveConfig{Enable: b.probeInterval > 0, Interval: b.probeInterval},
 	}
 	conn, err := dialer.DialContext(ctx, b.network, b.address)

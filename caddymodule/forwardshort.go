@@ -85,7 +85,8 @@ func newBackend(upstream *reverseproxy.Upstream, transport *reverseproxy.HTTPTra
 	}
 	b := &backend{
 		network: address.Network, address: address.JoinHostPort(0), host: address.Host,
-		dialTime: time.Duration(transport.DialTimeout), probeInterval: time.Duration(transport.KeepAlive.ProbeInterval),
+		dialTime: time.Duration(transport.DialTimeout), fallbackDelay: time.Duration(transport.FallbackDelay),
+		probeInterval: time.Duration(transport.KeepAlive.ProbeInterval),
 		maxIdle: transport.KeepAlive.MaxIdleConnsPerHost, idleTime: time.Duration(transport.KeepAlive.IdleConnTimeout),
 	}
 	if address.StartPort != 0 {

@@ -87,7 +87,7 @@ func newBackend(upstream *reverseproxy.Upstream, transport *reverseproxy.HTTPTra
 		network: address.Network, address: address.JoinHostPort(0), host: address.Host,
 		dialTime: time.Duration(transport.DialTimeout), fallbackDelay: time.Duration(transport.FallbackDelay),
 		probeInterval: time.Duration(transport.KeepAlive.ProbeInterval),
-		maxIdle: transport.KeepAlive.MaxIdleConnsPerHost, idleTime: time.Duration(transport.KeepAlive.IdleConnTimeout),
+		maxIdle:       transport.KeepAlive.MaxIdleConnsPerHost, idleTime: time.Duration(transport.KeepAlive.IdleConnTimeout),
 	}
 	if address.StartPort != 0 {
 		b.port = address.StartPort

@@ -36,11 +36,14 @@ func subjects(s *scenario) []subject {
 	}
 	return append(all,
 		// Equal settings of Caddy and of Go.
-		subject{name: "keystile, reverse_proxy, equal", env: []string{"GOGC=100"}, start: keystile("keystile\nreverse_proxy " + backendAddress)},
+		subject{name: "keystile, reverse_proxy, equal", env: []string{"GOGC=100"}, start: keystile("", "keystile\nreverse_proxy "+backendAddress)},
 		// As shipped.
-		subject{name: "keystile, reverse_proxy", start: keystile("keystile\nreverse_proxy " + backendAddress)},
-		subject{name: "keystile, upstreams, equal", env: []string{"GOGC=100"}, start: keystile("keystile {\nupstreams {\nlive " + backendAddress + "\n}\n}")},
-		subject{name: "keystile, upstreams", start: keystile("keystile {\nupstreams {\nlive " + backendAddress + "\n}\n}")},
+		subject{name: "keystile, reverse_proxy", start: keystile("", "keystile\nreverse_proxy "+backendAddress)},
+		// With what the README advises for reverse_proxy.
+		subject{name: "keystile, reverse_proxy, tuned", start: keystile("log default {\nexclude http.handlers.reverse_proxy\n}",
+			"keystile\nreverse_proxy "+backendAddress+" {\ntransport http {\nkeepalive_idle_conns_per_host 1024\n}\n}")},
+		subject{name: "keystile, upstreams, equal", env: []string{"GOGC=100"}, start: keystile("", "keystile {\nupstreams {\nlive "+backendAddress+"\n}\n}")},
+		subject{name: "keystile, upstreams", start: keystile("", "keystile {\nupstreams {\nlive "+backendAddress+"\n}\n}")},
 		subject{name: "nginx + map + log", start: nginxWithMap},
 		subject{name: "haproxy + map + log", start: haproxyWithMap},
 	)
@@ -62,10 +65,10 @@ func caddy(global, site string) func(*options, *prepared, string) (string, []str
 }
 
 // keystile runs on the scenario's store; its log begins anew each time.
-func keystile(site string) func(*options, *prepared, string) (string, []string, error) {
+func keystile(global, site string) func(*options, *prepared, string) (string, []string, error) {
 	return func(o *options, p *prepared, dir string) (string, []string, error) {
-		path, err := caddyfile(o, p, dir, fmt.Sprintf("keystile {\nstore bolt %s\nmaster_key file %s\nrequest_log archive %s/requests\ncatalog openapi %s\n}",
-			p.store, p.master, dir, p.catalog), site)
+		path, err := caddyfile(o, p, dir, fmt.Sprintf("keystile {\nstore bolt %s\nmaster_key file %s\nrequest_log archive %s/requests\ncatalog openapi %s\n}\n%s",
+			p.store, p.master, dir, p.catalog, global), site)
 		return o.binary, []string{"run", "--config", path, "--adapter", "caddyfile"}, err
 	}
 }

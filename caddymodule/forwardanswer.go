@@ -121,7 +121,7 @@ func (t *shortTrip) answerBody(w *responseWriter, res *http.Response, flush bool
 	if res.Body == http.NoBody {
 		return nil
 	}
-	if flush {
+	if flush && t.conn.br.Buffered() == 0 { // else the first piece takes the head along
 		if err := w.FlushError(); err != nil && !errors.Is(err, http.ErrNotSupported) {
 			return err
 		}
@@ -134,7 +134,7 @@ func (t *shortTrip) answerBody(w *responseWriter, res *http.Response, flush bool
 			if _, werr := w.Write(buf[:n]); werr != nil {
 				return werr
 			}
-			if flush {
+			if flush && err == nil { // the server sends the end by itself
 				if ferr := w.FlushError(); ferr != nil && !errors.Is(ferr, http.ErrNotSupported) {
 					return ferr
 				}

@@ -132,7 +132,7 @@ func (s *shortWay) ServeHTTP(w http.ResponseWriter, r *http.Request) error {
 		defer shortBodies.Put(buf)
 		var err error
 		if t.body, err = readShortBody(r.Body, buf[:r.ContentLength+1]); err != nil {
-			return t.fail(err)
+			return t.failBody(err)
 		}
 	}
 	if again, err := t.run(); !again {
@@ -141,7 +141,8 @@ func (s *shortWay) ServeHTTP(w http.ResponseWriter, r *http.Request) error {
 	// Nothing has come of it, and the request may be sent once more: the proxy's turn, and its word on what went wrong.
 	rw.x.verdict.upstream = nil
 	if t.body != nil {
-		r.Body = io.NopCloser(bytes.NewReader(t.body))
+		// A copy: the proxy's transport may read on after the proxy has returned, when the room is another request's.
+		r.Body = io.NopCloser(bytes.NewReader(bytes.Clone(t.body)))
 	}
 	return s.proxy.ServeHTTP(w, r, nothing)
 }
@@ -207,6 +208,16 @@ type backendFailure struct {
 
 func (f *backendFailure) Error() string { return f.err.Error() }
 func (f *backendFailure) Unwrap() error { return f.err }
+
+// failBody is the error of a request whose body did not come. Nobody has asked the backend, and the client cannot be told.
+func (t *shortTrip) failBody(err error) error {
+	var own caddyhttp.HandlerError
+	if errors.As(err, &own) || t.x.revoked.Load() {
+		return t.fail(err)
+	}
+	t.x.response.WriteHeader(statusClientGone)
+	return nil
+}
 
 // fail is the error of a request that got no answer. A client that has gone away is no failure of the backend's.
 func (t *shortTrip) fail(err error) error {

@@ -508,6 +508,27 @@ func TestShortWayClientGone(t *testing.T) {
 	}
 }
 
+// TestShortWayBodyCut: a body that does not come whole never reaches the backend.
+func TestShortWayBodyCut(t *testing.T) {
+	backend := newScriptedBackend(t, func(int, *http.Request, net.Conn) (string, bool) { return fine, true })
+	g := newShortGateway(t, "", "", backend.Addr().String())
+	conn, err := net.Dial("tcp", g.site)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(conn, g.request("POST", "Content-Length: 10\r\n")+"four"); err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
+	deadline := time.Now().Add(20 * time.Second)
+	for g.gate().log.Stats().Appended == 0 && time.Now().Before(deadline) {
+		time.Sleep(time.Millisecond)
+	}
+	if r := g.record(); r.Status != statusClientGone || r.BytesIn != 4 || backend.connections.Load() != 0 {
+		t.Errorf("the record says status %d, %d bytes in; the backend has %d connections", r.Status, r.BytesIn, backend.connections.Load())
+	}
+}
+
 // TestShortWayStreams: pieces of a stream reach the client as they come.
 func TestShortWayStreams(t *testing.T) {
 	next := make(chan struct{})

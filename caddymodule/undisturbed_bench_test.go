@@ -49,7 +49,7 @@ func BenchmarkUndisturbed(b *testing.B) {
 	x.judge(r)
 	report := func(name string, call func()) {
 		b.Run(name, func(b *testing.B) {
-			for b.Loop() { //nolint:revive // one round is enough, and measures itself
+			for b.Loop() { // one round is enough: it measures itself
 				base := undisturbed(func() { prepare("Bearer " + narrow) })
 				own := undisturbed(call)
 				b.ReportMetric(own, "best-ns/call")

@@ -44,7 +44,7 @@ func (t *shortTrip) run() (again bool, err error) {
 			_ = conn.Close()
 		}
 	}()
-	res, err := t.exchange()
+	res, err := t.exchange() //nolint:bodyclose // the body is the connection: read to its end, or closed with it
 	if err != nil {
 		if ctx.Err() == nil && t.mayRepeat(err) {
 			return true, err

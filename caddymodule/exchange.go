@@ -37,7 +37,7 @@ type exchange struct {
 	stream  stream
 	watched atomic.Bool
 	revoked atomic.Bool
-	refusal policy.Decision         // what the stream was ended for, constant once revoked is set
+	refusal *policy.Decision        // what the stream was ended for, set before revoked is
 	cancel  context.CancelCauseFunc // of a request that is watched from its start, else nil
 	release func()                  // of a hijacked connection: lets go of store and log
 	stamped bool

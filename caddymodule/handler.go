@@ -237,6 +237,14 @@ func oneOf(field, value string, known ...string) error {
 	return fmt.Errorf("%s: %q is none of %s", field, value, strings.Join(known, ", "))
 }
 
+// Cleanup closes the connections to backends.
+func (h *Handler) Cleanup() error {
+	if h.Upstreams != nil {
+		h.Upstreams.cleanup()
+	}
+	return nil
+}
+
 // siteRules are what this site demands of a request, for explanations.
 func (h *Handler) siteRules() *policy.Rules { return h.rules }
 
@@ -247,6 +255,7 @@ func (h *Handler) denialsByCaddy() bool { return h.Denials == "handle_errors" }
 var (
 	_ caddy.Module                = (*Handler)(nil)
 	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddy.CleanerUpper          = (*Handler)(nil)
 	_ caddy.Validator             = (*Handler)(nil)
 	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
 )

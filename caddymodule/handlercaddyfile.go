@@ -54,7 +54,8 @@ func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //		doc_url      <address with {code}>
 //	}
 //
-// open may be given several times; every other word once.
+// open may be given several times; every other word once. What upstreams do otherwise than a reverse_proxy after the
+// directive is told at [Upstreams].
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return h.unmarshal(d, nil)
 }

@@ -50,7 +50,11 @@ func (x *exchange) endRecord(err error) {
 			left = end // it panicked
 		}
 		rec.Upstream = left.Sub(x.called)
-		rec.UpstreamAddress = upstreamAddress(x.request)
+		if b := v.upstream; b != nil {
+			rec.UpstreamAddress = b.address
+		} else {
+			rec.UpstreamAddress = upstreamAddress(x.request)
+		}
 	}
 	rec.Status = x.answered(err)
 	rec.Path = x.question.Path

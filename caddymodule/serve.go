@@ -252,7 +252,7 @@ func (x *exchange) failed(err error) error {
 		return err
 	}
 	if x.revoked.Load() {
-		x.verdict.decision = x.refusal // the backend is not to blame
+		x.verdict.decision = *x.refusal // the backend is not to blame
 		return x.deny()
 	}
 	if !unreachable {

@@ -120,7 +120,8 @@ func (g *streamRegistry) sweep() (ended int) {
 			shard.mu.Lock()
 			if s.shard != nil {
 				if !again {
-					s.x.refusal = now
+					refusal := now // so that only those that end cost an allocation
+					s.x.refusal = &refusal
 					ended++
 				}
 				s.end()

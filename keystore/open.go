@@ -90,12 +90,7 @@ func (s *Store) load(ctx context.Context) (*loaded, error) {
 	found := new(loaded)
 	txn := s.db.Txn(true)
 	defer txn.Abort()
-	head, err := s.backend.Load(ctx, func(r Row) error {
-		if err := s.loadRow(txn, r, found); err != nil {
-			return fmt.Errorf("%s %q: %w", r.Table, r.ID, err)
-		}
-		return nil
-	})
+	head, err := s.loadRows(ctx, txn, found)
 	if err != nil {
 		return nil, err
 	}
@@ -106,6 +101,7 @@ func (s *Store) load(ctx context.Context) (*loaded, error) {
 	return found, s.loadUsage(ctx)
 }
 
+// loadRow puts any other row than a key into the index.
 func (s *Store) loadRow(txn *memdb.Txn, r Row, found *loaded) error {
 	s.ids.seen(r.ID)
 	switch r.Table {
@@ -128,19 +124,6 @@ func (s *Store) loadRow(txn *memdb.Txn, r Row, found *loaded) error {
 			return err
 		}
 		return txn.Insert(tableSandboxes, b)
-	case TableKey:
-		k, err := decodeKey(s.intern, r.ID, r.Data)
-		if err != nil {
-			return err
-		}
-		found.keys++
-		if k.sealed != "" {
-			found.sealed = k.ID
-		}
-		if k.Imported {
-			s.imported.Store(true)
-		}
-		return txn.Insert(tableKeys, k)
 	case TableAdminToken:
 		t, err := decodeAdminToken(r.ID, r.Data)
 		if err != nil {

@@ -103,7 +103,7 @@ func (s *Store) saveUsage(ctx context.Context) error {
 
 func (s *Store) loadUsage(ctx context.Context) error {
 	snap := s.snap.Load()
-	err := s.backend.LoadUsage(ctx, func(r UsageRow) error {
+	err := s.backend.LoadUsage(ctx, time.Time{}, func(r UsageRow) error {
 		u := r.Usage
 		if k, ok := snap.Key(r.KeyID); ok {
 			k.usage.last.Store(&u)

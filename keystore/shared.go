@@ -1,0 +1,51 @@
+package keystore
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Shared is a backend that several processes write to at the same time: the nodes of a fleet. Each holds everything in
+// memory, and follows what the others commit.
+//
+// Commit decides between them: of two that stand on one head exactly one succeeds, and the other gets [ErrStale].
+type Shared interface {
+	Backend
+
+	// Watch calls seen with the backend's head: at once, when it was told that the head has moved, and otherwise every
+	// quarter of a second, until ctx ends. What it is told is a hint that may be lost; that it looks regularly is the
+	// guarantee. An error means that the backend could not be asked this time; it goes on asking.
+	Watch(ctx context.Context, seen func(Sighting, error)) error
+
+	// Changes calls rows, several times if there are many, for every row that a commit after the revision has written, as
+	// it is now: a row that was written twice comes once, and one that was removed without Data. It gives the head that
+	// the rows lead to. All is of one moment. Data may be kept.
+	Changes(ctx context.Context, after uint64, rows func([]Row) error) (Head, error)
+
+	// Beat says that a node lives and what it has applied, and answers all nodes, this one included.
+	Beat(ctx context.Context, n *NodeRow) ([]NodeRow, error)
+	// Nodes are all nodes that were seen lately, in no order.
+	Nodes(ctx context.Context) ([]NodeRow, error)
+	// Leave takes a node off the list.
+	Leave(ctx context.Context, id string) error
+}
+
+// Sighting is the backend's head as it was at some moment.
+type Sighting struct {
+	Head Head
+	At   time.Time // the head was this one at that moment or later, by the clock of this process
+}
+
+// NodeRow is what a node says of itself.
+type NodeRow struct {
+	ID           string
+	Version      string        // of the program
+	Started      time.Time     // UTC, whole milliseconds
+	Revision     uint64        // in force there
+	MaxStaleness time.Duration // after so long without the backend it accepts no keys
+	Unseen       time.Duration // how long ago it was heard of, by the backend's clock
+}
+
+// ErrAway is in the chain of every error that means that the backend cannot be reached now, and may be later.
+var ErrAway = errors.New("the key store's database cannot be reached")

@@ -2,7 +2,6 @@ package keystore
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"time"
@@ -25,6 +24,9 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		return nil, errors.Join(err, o.Backend.Close())
 	}
 	go s.work()
+	if s.shared != nil {
+		s.startNode()
+	}
 	return s, nil
 }
 
@@ -47,15 +49,19 @@ func open(ctx context.Context, o *Options) (*Store, error) {
 		intern:    newInterner(),
 	}
 	s.rules.Store(&rules{resources: o.Resources, ipv6Ranges: o.IPv6Ranges})
+	s.share(o)
 	started := time.Now()
 	if err := o.Backend.Unstage(ctx, ""); err != nil { // of an import that a crash has cut off; nobody sees it, it only takes room
 		o.Logger.Warn("removing what an unfinished import has left behind", zap.Error(err))
 	}
 	found, err := s.load(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("loading the key store: %w", err)
+	if err == nil {
+		err = s.checkNewest(ctx, s.head) // a store whose trail was cut or edited at its end does not start
 	}
-	if err := s.checkChain(ctx); err != nil {
+	if err == nil && s.shared != nil {
+		err = s.join(ctx)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("loading the key store: %w", err)
 	}
 	sealed, err := s.sealedSecret(ctx, found.sealed)
@@ -103,7 +109,7 @@ func (s *Store) load(ctx context.Context) (*loaded, error) {
 	s.directory.load(found.accounts)
 	s.head = head
 	s.snap.Store(&Snapshot{txn: s.db.Txn(false), head: head, keys: found.keys})
-	return found, s.loadUsage(ctx)
+	return found, s.loadUsage(ctx, time.Time{})
 }
 
 func (s *Store) loadRow(txn *memdb.Txn, r Row, found *loaded) error {
@@ -158,23 +164,6 @@ func (s *Store) loadRow(txn *memdb.Txn, r Row, found *loaded) error {
 	return errors.New("written by a newer version of the program")
 }
 
-// checkChain compares the newest event with the head: a store whose trail was cut or edited at its end does not start.
-func (s *Store) checkChain(ctx context.Context) error {
-	if s.head.Events == 0 {
-		return nil
-	}
-	seen := false
-	err := s.backend.Events(ctx, s.head.Events, s.head.Events, false, func(e EventRow) error {
-		seen = sha256.Sum256(e.Body) == s.head.Hash
-		s.ids.seen(eventID(e.Body)) // ids rise along the chain, also if the clock was set back
-		return nil
-	})
-	if err == nil && !seen {
-		err = fmt.Errorf("the newest event (%d) is missing or is not the one that the store's head names", s.head.Events)
-	}
-	return err
-}
-
 // work does what needs no caller until Close: it saves the usage, and it settles a commit whose outcome is unknown.
 func (s *Store) work() {
 	defer close(s.done)
@@ -191,6 +180,7 @@ func (s *Store) work() {
 			if err := s.saveUsage(ctx); err != nil {
 				s.logger.Warn("saving when keys were last used", zap.Error(err))
 			}
+			s.refreshUsage(ctx)
 			cancel()
 		case <-settle.C:
 			s.settle()

@@ -23,6 +23,12 @@ type Shared interface {
 	// the rows lead to. All is of one moment. Data may be kept.
 	Changes(ctx context.Context, after uint64, rows func([]Row) error) (Head, error)
 
+	// Claim keeps a value if there is none with its id, or one whose time is over at now, and says whether it did: of many
+	// who ask at once one gets it.
+	Claim(ctx context.Context, r KeptRow, now time.Time) (bool, error)
+	// DropKept removes the kept values whose time was over before a moment.
+	DropKept(ctx context.Context, before time.Time) error
+
 	// Beat says that a node lives and what it has applied, and answers all nodes, this one included.
 	Beat(ctx context.Context, n *NodeRow) ([]NodeRow, error)
 	// Nodes are all nodes that were seen lately, in no order.
@@ -49,3 +55,6 @@ type NodeRow struct {
 
 // ErrAway is in the chain of every error that means that the backend cannot be reached now, and may be later.
 var ErrAway = errors.New("the key store's database cannot be reached")
+
+// ErrUnchanged is in the chain of an error of Commit that says for sure that nothing has happened.
+var ErrUnchanged = errors.New("nothing was changed")

@@ -21,19 +21,35 @@ func (s *Store) Commit(ctx context.Context, c *keystore.Commit) error {
 		return err
 	}
 	if err := s.prepare(ctx); err != nil {
-		return err
+		return s.unchanged(err)
 	}
-	err := pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{IsoLevel: pgx.Serializable}, func(tx pgx.Tx) error {
-		return s.commit(ctx, tx, c)
-	})
-	switch {
-	case err == nil:
-		s.hint()
-		return nil
-	case lost(err), errors.Is(err, keystore.ErrStale):
+	tx, err := s.pool.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.Serializable})
+	if err != nil {
+		return s.unchanged(err)
+	}
+	if err := s.commit(ctx, tx, c); err != nil {
+		// Nobody has said COMMIT, and nobody will: the server undoes the transaction, also if it does not hear of this.
+		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		_ = tx.Rollback(undo)
+		if lost(err) || errors.Is(err, keystore.ErrStale) {
+			return keystore.ErrStale
+		}
+		return s.unchanged(err)
+	}
+	switch err := tx.Commit(ctx); {
+	case lost(err):
 		return keystore.ErrStale
+	case err != nil:
+		return s.named(err)
 	}
-	return s.named(err)
+	s.hint()
+	return nil
+}
+
+// unchanged is an error of a commit that has surely not happened.
+func (s *Store) unchanged(err error) error {
+	return fmt.Errorf("%w: %w", keystore.ErrUnchanged, s.named(err))
 }
 
 func (s *Store) commit(ctx context.Context, tx pgx.Tx, c *keystore.Commit) error {

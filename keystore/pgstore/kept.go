@@ -136,3 +136,30 @@ func (s *Store) LoadKept(ctx context.Context, row func(keystore.KeptRow) error) 
 		})
 	})
 }
+
+// Claim keeps a value if there is none with its id, or one whose time is over at now, and says whether it did.
+func (s *Store) Claim(ctx context.Context, r keystore.KeptRow, now time.Time) (bool, error) {
+	if err := s.prepare(ctx); err != nil {
+		return false, err
+	}
+	data := r.Data
+	if data == nil {
+		data = []byte{}
+	}
+	tag, err := s.pool.Exec(ctx, `INSERT INTO keystile_kept (id, expires, data) VALUES ($1, $2, $3)
+		ON CONFLICT (id) DO UPDATE SET expires = excluded.expires, data = excluded.data WHERE keystile_kept.expires <= $4`,
+		r.ID, r.Expires.UnixMilli(), data, now.UnixMilli())
+	if err != nil {
+		return false, s.named(err)
+	}
+	return tag.RowsAffected() == 1, nil
+}
+
+// DropKept removes the values whose time was over before a moment.
+func (s *Store) DropKept(ctx context.Context, before time.Time) error {
+	if err := s.prepare(ctx); err != nil {
+		return err
+	}
+	_, err := s.pool.Exec(ctx, `DELETE FROM keystile_kept WHERE expires <= $1`, before.UnixMilli())
+	return s.named(err)
+}

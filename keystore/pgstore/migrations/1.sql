@@ -57,6 +57,7 @@ CREATE TABLE keystile_kept (
 	expires bigint NOT NULL, -- milliseconds since 1970
 	data    bytea NOT NULL
 );
+CREATE INDEX keystile_kept_expires ON keystile_kept (expires);
 
 CREATE TABLE keystile_nodes (
 	id            text PRIMARY KEY,

@@ -23,6 +23,7 @@ type exchange struct {
 	verdict  verdict
 	question policy.Request // what was judged, kept for streams
 	mask     string         // of the presented token, "" if none was presented
+	looked   bool           // the store was asked for a key
 	denied   bool           // the answer is the gateway's own
 	status   int            // to answer a denial with, if it is not the reason's own
 	aborted  bool           // the next handler panicked

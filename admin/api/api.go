@@ -122,6 +122,7 @@ func New(c Config) (http.Handler, error) {
 	a.registerKeySet()
 	a.registerAdminTokens()
 	a.registerWebhooks()
+	a.registerNodes()
 	if err := a.registerDocument(); err != nil {
 		return nil, fmt.Errorf("admin API: building the OpenAPI document: %w", err)
 	}

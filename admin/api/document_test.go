@@ -43,6 +43,7 @@ func TestDocument(t *testing.T) {
 		"PUT /v1/keys/{id}/rotation_schedule", "DELETE /v1/keys/{id}/rotation_schedule", "POST /v1/keys/{id}/rotation/end", "GET /v1/keys/{id}/usage",
 		"GET /v1/webhook_endpoints", "POST /v1/webhook_endpoints", "GET /v1/webhook_endpoints/{id}", "DELETE /v1/webhook_endpoints/{id}",
 		"GET /v1/webhook_endpoints/{id}/deliveries",
+		"GET /v1/nodes",
 	}
 	slices.Sort(want)
 	slices.Sort(got)

@@ -42,7 +42,7 @@ type Key struct {
 	Metadata   map[string]string `json:"metadata"`
 
 	Notice string `json:"notice,omitempty" doc:"What the caller may not have meant, such as a key that can do nothing"`
-	Nodes  []Node `json:"nodes,omitempty" nullable:"false" doc:"Answers of delete and rotate: the nodes of the fleet, and whether the change is in force there"`
+	Nodes  []Node `json:"nodes,omitempty" nullable:"false" doc:"Answers of delete and rotate, and of a change that waits: the nodes of the fleet that may accept keys, and whether the change is in force there"`
 }
 
 // Rotation is a key's place among its rotations.

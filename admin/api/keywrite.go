@@ -42,6 +42,7 @@ type createKeyInput struct {
 
 type updateKeyInput struct {
 	ID   string `path:"id" doc:"key_…"`
+	Wait string `query:"wait" enum:"fleet,node" default:"node" doc:"fleet: answer when every live node has applied it, and list them; node: when this one has"`
 	Body KeyUpdate
 }
 
@@ -79,7 +80,11 @@ func (a *API) updateKey(c *call, in *updateKeyInput) (Key, error) {
 	if k, err = a.Store.UpdateKey(ctx, c.actor, in.ID, patch); err != nil {
 		return Key{}, err
 	}
-	return c.viewChanged(k), nil
+	out := c.viewChanged(k)
+	if in.Wait == waitFleet {
+		out.Nodes = a.appliedNodes(c, k.Revision, in.Wait)
+	}
+	return out, nil
 }
 
 // keyParams is the store's form of a new key.

@@ -28,7 +28,7 @@ func Root(actor keystore.Actor) *Caller {
 
 // Refusal is why a call is not made. It is fit to be answered.
 type Refusal struct {
-	Status     int // 401, 403 or 429
+	Status     int // 401, 403, 429 or 503
 	Code       string
 	Param      string // the field at fault, "" if none is
 	Message    string

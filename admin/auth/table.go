@@ -98,6 +98,8 @@ var table = map[string]Rule{
 	"export_events": {Role: viewer, Reach: Account},
 	"verify_events": {Role: viewer, Reach: Everything},
 
+	"list_nodes": {Role: viewer, Reach: Everything}, // names of machines are nothing for a customer
+
 	"list_admin_tokens":  {Role: administrator, Reach: Account},
 	"create_admin_token": {Role: administrator, Reach: Account},
 	"get_admin_token":    {Role: administrator, Reach: Account, Object: AdminTokenObject},

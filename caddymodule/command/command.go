@@ -27,6 +27,7 @@ func commands() []caddycmd.Command {
 		keyCommand(),
 		tokenCommand(),
 		webhookCommand(),
+		nodeCommand(),
 		logCommand(),
 		eventCommand(),
 		explainCommand(),

@@ -101,6 +101,7 @@ type Commit struct {
 	Next     Head // what it is afterwards
 	Rows     []Row
 	Events   []EventRow
+	Turn     bool   // whoever makes it holds the turn, see [Shared]
 	Stage    string // the stage whose rows become visible, "" none; an unknown one is an error
 }
 

@@ -17,8 +17,8 @@ import (
 //
 // Catching up is done by whoever holds the store's lock, so that nobody builds a change on half of it.
 
-// staleTries is how often a change is made anew because others were faster. With each try one of them has succeeded.
-const staleTries = 50
+// staleTries is how often a change is made anew because others were faster although it had the turn.
+const staleTries = 10
 
 // memoryTable is the table in memory that holds a table's objects, "" for a table of a newer version.
 func (t Table) memoryTable() string {

@@ -230,8 +230,11 @@ func (s *Store) WaitApplied(ctx context.Context, revision uint64, most time.Dura
 	return s.appliedBy(rows, revision)
 }
 
-// waitsFor says whether a node that lives has not applied a revision.
+// waitsFor says whether a node that lives, this one included, has not applied a revision.
 func (s *Store) waitsFor(rows []NodeRow, revision uint64) bool {
+	if s.snap.Load().Revision() < revision {
+		return true
+	}
 	return slices.ContainsFunc(rows, func(r NodeRow) bool {
 		return r.ID != s.node.id && r.Revision < revision && r.Unseen <= liveTime
 	})

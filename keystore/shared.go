@@ -23,6 +23,10 @@ type Shared interface {
 	// the rows lead to. All is of one moment. Data may be kept.
 	Changes(ctx context.Context, after uint64, rows func([]Row) error) (Head, error)
 
+	// Turn waits until nobody else has the turn, in the order of asking. Commits of others wait until done is called, or until
+	// a time is over. It is for fairness, and nothing rests on it.
+	Turn(ctx context.Context) (done func(), err error)
+
 	// Claim keeps a value if there is none with its id, or one whose time is over at now, and says whether it did: of many
 	// who ask at once one gets it.
 	Claim(ctx context.Context, r KeptRow, now time.Time) (bool, error)

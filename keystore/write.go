@@ -34,17 +34,32 @@ func (s *Store) write(ctx context.Context, actor Actor, stage func(*change) erro
 	if err := s.settleLocked(ctx); err != nil {
 		return err
 	}
+	err := s.tryLocked(ctx, actor, stage, false)
+	if !errors.Is(err, ErrStale) {
+		return err
+	}
+	if s.shared == nil {
+		return unavailable("another process has changed the key store; restart this one")
+	}
+	return s.retryLocked(ctx, actor, stage)
+}
+
+// retryLocked makes a change on which others were faster, on top of theirs. It waits for its turn first: who has to catch up
+// would else always come second to who does not.
+func (s *Store) retryLocked(ctx context.Context, actor Actor, stage func(*change) error) error {
+	done, err := s.shared.Turn(ctx)
+	if err != nil {
+		s.logger.Error("waiting for a turn to change the key store", zap.Error(err))
+		return unavailable("the key store cannot be written to now: nothing was changed")
+	}
+	defer done()
 	for range staleTries {
-		err := s.tryLocked(ctx, actor, stage)
-		if !errors.Is(err, ErrStale) {
-			return err
-		}
-		if s.shared == nil {
-			return unavailable("another process has changed the key store; restart this one")
-		}
 		if err := s.catchUpLocked(ctx); err != nil {
 			s.logger.Error("catching up with the key store", zap.Error(err))
 			return unavailable("the key store cannot be read: nothing was changed")
+		}
+		if err := s.tryLocked(ctx, actor, stage, true); !errors.Is(err, ErrStale) {
+			return err
 		}
 	}
 	return unavailable("other nodes change the key store all the time: nothing was changed; try again")
@@ -61,7 +76,7 @@ func (s *Store) commitTime() time.Duration {
 
 // tryLocked makes one change on the state that is in memory. The answer is [ErrStale], and nothing has happened, if the
 // backend is at another.
-func (s *Store) tryLocked(ctx context.Context, actor Actor, stage func(*change) error) error {
+func (s *Store) tryLocked(ctx context.Context, actor Actor, stage func(*change) error, turn bool) error {
 	c := &change{
 		store:    s,
 		actor:    actor,
@@ -83,6 +98,7 @@ func (s *Store) tryLocked(ctx context.Context, actor Actor, stage func(*change) 
 	if err := c.build(s.head); err != nil {
 		return err
 	}
+	c.commit.Turn = turn
 	if c.stage != "" { // a million keys take a while: the commit itself has all of its time
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)

@@ -55,6 +55,9 @@ func (s *Store) unchanged(err error) error {
 func (s *Store) commit(ctx context.Context, tx pgx.Tx, c *keystore.Commit) error {
 	batch := new(pgx.Batch)
 	s.queueLimits(batch)
+	if !c.Turn {
+		batch.Queue(lockTurn)
+	}
 	limits := batch.Len()
 	// The head comes first: whoever has written it holds it until the end, and who reads it under a lock learns of it then.
 	batch.Queue(`UPDATE keystile_head SET revision = $1, events = $2, hash = $3 WHERE revision = $4 AND events = $5 AND hash = $6`,
@@ -101,6 +104,33 @@ func (s *Store) commit(ctx context.Context, tx pgx.Tx, c *keystore.Commit) error
 		err = closeErr
 	}
 	return err
+}
+
+// lockTurn waits for who has the turn. The lock changes nothing, so that it is no reason for a transaction to fail.
+const lockTurn = `SELECT one FROM keystile_turn FOR UPDATE`
+
+// Turn takes the turn, in a transaction of its own that does nothing else.
+func (s *Store) Turn(ctx context.Context) (done func(), err error) {
+	if err := s.prepare(ctx); err != nil {
+		return nil, err
+	}
+	tx, err := s.pool.Begin(ctx)
+	if err != nil {
+		return nil, s.named(err)
+	}
+	done = func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		_ = tx.Rollback(ctx) // else the server ends it
+	}
+	batch := new(pgx.Batch)
+	s.queueLimits(batch)
+	batch.Queue(lockTurn)
+	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
+		done()
+		return nil, s.named(err)
+	}
+	return done, nil
 }
 
 // queueLimits queues what a writing transaction asks of the server for itself.

@@ -1,6 +1,7 @@
 package pgstore_test
 
 import (
+	"context"
 	"os"
 	"testing"
 
@@ -18,5 +19,14 @@ func TestConformance(t *testing.T) {
 	keystoretest.RunBackend(t, func(t *testing.T) func() (keystore.Backend, error) {
 		dsn := server.Database(t)
 		return func() (keystore.Backend, error) { return pgstore.Open(t.Context(), dsn) }
+	})
+}
+
+func TestSharedConformance(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Shared(t)
+	keystoretest.RunShared(t, func(t *testing.T) func() (keystore.Shared, error) {
+		dsn := server.Database(t)
+		return func() (keystore.Shared, error) { return pgstore.Open(context.WithoutCancel(t.Context()), dsn) }
 	})
 }

@@ -15,6 +15,10 @@ CREATE TABLE keystile_head (
 	hash     bytea  NOT NULL
 );
 
+-- Who has locked this row has the turn to commit.
+CREATE TABLE keystile_turn (one boolean PRIMARY KEY DEFAULT true CHECK (one));
+INSERT INTO keystile_turn (one) VALUES (true);
+
 -- A row of another revision than its own stage's is of a later commit. A removed row stays, without data: those who
 -- follow the changes must learn of it.
 CREATE TABLE keystile_rows (

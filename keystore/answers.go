@@ -127,6 +127,9 @@ func (s *Store) AnswersFull() bool {
 // loadAnswers builds the index.
 func (s *Store) loadAnswers(ctx context.Context) error {
 	s.answers = &answers{byID: make(map[string]answerRef)}
+	if !s.met.Load() {
+		return nil // the backend is away; it is asked for each answer
+	}
 	err := s.backend.LoadKept(ctx, func(r KeptRow) error {
 		s.answers.byID[r.ID] = answerRef{expires: r.Expires, size: len(r.Data)}
 		s.answers.bytes += len(r.Data)

@@ -66,6 +66,9 @@ func (s *Store) sighted(ctx context.Context, at Sighting) error {
 	head := s.snap.Load().head
 	switch {
 	case at.Head == head:
+		if err := s.meet(ctx); err != nil {
+			return err
+		}
 		s.confirm(at.At)
 		return nil
 	case at.Head.Revision > head.Revision:
@@ -89,8 +92,21 @@ func (s *Store) sighted(ctx context.Context, at Sighting) error {
 	return nil // seen before a commit of our own
 }
 
+// meet is meetLocked for who does not hold the lock.
+func (s *Store) meet(ctx context.Context) error {
+	if s.met.Load() {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.meetLocked(ctx)
+}
+
 // catchUpLocked applies what others have committed.
 func (s *Store) catchUpLocked(ctx context.Context) error {
+	if err := s.meetLocked(ctx); err != nil {
+		return err
+	}
 	began := time.Now()
 	a := &application{store: s}
 	defer a.abort()
@@ -139,6 +155,9 @@ type application struct {
 	found   loaded
 	newKeys int
 	due     bool
+
+	rows  []Row // all of them, for the copy, unless there are too many
+	bytes int
 }
 
 func (a *application) apply(rows []Row) error {
@@ -150,9 +169,16 @@ func (a *application) apply(rows []Row) error {
 		if err := a.row(r); err != nil {
 			return fmt.Errorf("%s %q: %w", r.Table, r.ID, err)
 		}
+		a.bytes += len(r.ID) + len(r.Data)
+	}
+	if a.rows = append(a.rows, rows...); a.bytes > maxNoted {
+		a.rows = nil
 	}
 	return nil
 }
+
+// maxNoted is how many bytes of rows are added to the copy at once. More are reason enough to write it anew.
+const maxNoted = 8 << 20
 
 func (a *application) row(r Row) error {
 	table := r.Table.memoryTable()
@@ -215,6 +241,7 @@ func (a *application) publish(head Head) {
 func (a *application) finish(head Head) {
 	s := a.store
 	a.publish(head)
+	s.noteCopy(head, a.rows, a.bytes <= maxNoted)
 	s.moved()
 	if a.due {
 		s.wakeScheduler()

@@ -64,11 +64,19 @@ func (s *Store) share(o *Options) {
 	s.shared, s.applied = shared, make(chan struct{}, 1)
 	s.node = &node{id: o.Node, version: o.Version, started: milliseconds(time.Now())}
 	s.SetMaxStaleness(o.MaxStaleness)
+	if o.CopyFile != "" {
+		s.copy = &copyKeeper{path: o.CopyFile, wanted: true}
+	}
 }
 
 // join makes this node known, and then catches up once more: who has listed the nodes before has committed before, and
 // that is applied here before the first request is.
 func (s *Store) join(ctx context.Context) error {
+	if s.copy != nil { // the others will be told of what the copy of the run before does not hold
+		if err := disbelieveCopy(s.copy.path); err != nil {
+			s.logger.Warn("taking the time from the copy of the key store", zap.Error(err))
+		}
+	}
 	s.moved()
 	if err := s.beatOnce(ctx); err != nil {
 		// A standby takes no writes. It is not in the list, and nobody waits for it.
@@ -86,6 +94,9 @@ func (s *Store) startNode() {
 	n.stop = cancel
 	n.wait.Go(func() { s.follow(ctx) })
 	n.wait.Go(func() { s.beat(ctx) })
+	if s.copy != nil {
+		n.wait.Go(func() { s.keepCopy(ctx) })
+	}
 }
 
 func (s *Store) stopFollowing() {
@@ -99,6 +110,9 @@ func (s *Store) stopFollowing() {
 func (s *Store) leave(ctx context.Context) {
 	if s.node == nil {
 		return
+	}
+	if s.copy != nil && s.copy.current != nil {
+		_ = s.copy.current.close()
 	}
 	ctx, cancel := context.WithTimeout(ctx, liveTime)
 	defer cancel()

@@ -55,10 +55,14 @@ func open(ctx context.Context, o *Options) (*Store, error) {
 		o.Logger.Warn("removing what an unfinished import has left behind", zap.Error(err))
 	}
 	found, err := s.load(ctx)
-	if err == nil {
+	s.met.Store(err == nil)
+	if errors.Is(err, ErrAway) && s.copy != nil {
+		found, err = s.loadCopy(err)
+	}
+	if err == nil && s.met.Load() {
 		err = s.checkNewest(ctx, s.head) // a store whose trail was cut or edited at its end does not start
 	}
-	if err == nil && s.shared != nil {
+	if err == nil && s.shared != nil && s.met.Load() {
 		err = s.join(ctx)
 	}
 	if err != nil {
@@ -68,7 +72,7 @@ func open(ctx context.Context, o *Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("loading the key store: %w", err)
 	}
-	if s.seal, err = openSealer(ctx, o, sealed); err != nil {
+	if s.seal, err = openSealer(ctx, o, s.meta, sealed); err != nil {
 		return nil, err
 	}
 	if err := s.loadAnswers(ctx); err != nil {

@@ -28,8 +28,8 @@ var checkFor = []byte("keystile keyset check")
 
 // openSealer opens the master keyset. sealedSecret names what is sealed, "" if nothing is: while there is something, a lost
 // keyset or another one is refused, because it could never be opened again.
-func openSealer(ctx context.Context, o *Options, sealedSecret string) (*sealer, error) {
-	stored, err := o.Backend.Meta(ctx, metaKeyset)
+func openSealer(ctx context.Context, o *Options, meta func(context.Context, string) ([]byte, error), sealedSecret string) (*sealer, error) {
+	stored, err := meta(ctx, metaKeyset)
 	if err != nil {
 		return nil, fmt.Errorf("opening the key store: reading what its master key is: %w", err)
 	}

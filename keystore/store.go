@@ -43,12 +43,15 @@ type Store struct {
 	intern  *interner
 	pending *change // its commit failed, and whether it is durable could not be told yet
 	closed  bool
-	arrival *arrival // of the import at work, nil if there is none
+	arrival *arrival    // of the import at work, nil if there is none
+	copy    *copyKeeper // keeps the last state on this machine; nil: nobody does
 
-	fresh    freshness                 // of what is in memory
-	advanced atomic.Pointer[time.Time] // when memory came to another head
-	applied  chan struct{}             // capacity 1: it did, and the other nodes are to be told
-	node     *node                     // this process among the others; nil: there are none
+	fresh    freshness                         // of what is in memory
+	advanced atomic.Pointer[time.Time]         // when memory came to another head
+	applied  chan struct{}                     // capacity 1: it did, and the other nodes are to be told
+	copied   atomic.Pointer[map[string][]byte] // small values, for when the backend is away
+	met      atomic.Bool                       // the backend was seen; false: memory is of the copy
+	node     *node                             // this process among the others; nil: there are none
 
 	changed signal // at each commit that became visible
 

@@ -34,6 +34,10 @@ func (s *Store) write(ctx context.Context, actor Actor, stage func(*change) erro
 	if err := s.settleLocked(ctx); err != nil {
 		return err
 	}
+	if err := s.meetLocked(ctx); err != nil {
+		s.logger.Error("meeting the key store's database", zap.Error(err))
+		return unavailable("the key store cannot be read: nothing was changed")
+	}
 	err := s.tryLocked(ctx, actor, stage, false)
 	if !errors.Is(err, ErrStale) {
 		return err
@@ -204,6 +208,7 @@ func (s *Store) publishLocked(c *change) {
 		keys: s.snap.Load().keys + c.newKeys,
 	})
 	s.pending = nil
+	s.noteCopy(s.head, c.rows, c.stage == "")
 	s.moved()
 	if c.arrival != nil {
 		c.arrival.durable = true

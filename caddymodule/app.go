@@ -49,6 +49,9 @@ type App struct {
 	// until it can: a key that was revoked meanwhile is accepted nowhere for longer. From 1s to 24h. Default: 60s
 	MaxStaleness caddy.Duration `json:"max_staleness,omitempty"`
 
+	// How many requests a second each account may make. Default: no limit, but that of accounts and keys with one of their own.
+	RateLimit *RateLimitConfig `json:"rate_limit,omitempty"`
+
 	// Which API versions are served. Default: any date, YYYY-MM-DD, with an optional `.name`.
 	APIVersions *VersionsConfig `json:"api_versions,omitempty"`
 
@@ -133,6 +136,9 @@ func (a *App) take(config resolved) (err error) {
 	if a.run.settings.throttle, err = take(&a.run.held, poolKey{kind: "throttle"}, newThrottle); err != nil {
 		return err
 	}
+	if a.run.settings.limiter, err = take(&a.run.held, poolKey{kind: "rate limits"}, newLimiter); err != nil {
+		return err
+	}
 	if a.run.settings.lockout, err = take(&a.run.held, poolKey{kind: "lockout"}, newLockout); err != nil {
 		return err
 	}
@@ -141,6 +147,7 @@ func (a *App) take(config resolved) (err error) {
 		return err
 	}
 	a.run.settings.node, a.run.staleness = a.run.store.node, config.staleness
+	a.run.settings.rates = config.rates
 	a.run.log, err = takeLog(&a.run.held, config.logDir)
 	return err
 }

@@ -48,6 +48,7 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //		api_versions <version...> | pattern <regexp>
 //		ipv6_ranges on|off
 //		max_staleness <duration>
+//		rate_limit live <requests> sandbox <requests>
 //		webhooks {
 //			allow_private on|off
 //		}
@@ -101,6 +102,7 @@ var appOptions = map[string]func(a *App, d *caddyfile.Dispenser) error{
 		return parseOnOff(d, &a.IPv6Ranges)
 	},
 	"max_staleness": (*App).parseMaxStaleness,
+	"rate_limit":    (*App).parseRateLimit,
 	"webhooks":      (*App).parseWebhooks,
 }
 

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/keystile/keystile/keystore"
 )
 
 // The backends that this version has. The words are those of the Caddyfile and of JSON.
@@ -70,6 +72,7 @@ type VersionsConfig struct {
 type resolved struct {
 	store      storePlace
 	staleness  time.Duration
+	rates      keystore.RateLimit
 	logDir     string // absolute
 	masterFile string // absolute; "" if the master keyset comes from the environment
 	masterEnv  string // name of the variable; "" if it comes from a file
@@ -86,6 +89,9 @@ func (a *App) resolve(repl *caddy.Replacer) (resolved, error) {
 		return r, err
 	}
 	if r.staleness, err = a.resolveStaleness(); err != nil {
+		return r, err
+	}
+	if r.rates, err = a.resolveRates(); err != nil {
 		return r, err
 	}
 

@@ -139,6 +139,7 @@ func (x *exchange) judge(r *http.Request) {
 		x.verdict.decision.Reason = policy.ReasonGatewayUnavailable
 		return
 	}
+	x.limitRate()
 	if x.verdict.decision.Reason == policy.ReasonAPIKeyInvalid && !g.throttle.allow(q.Client, x.start) {
 		// Only now, so that a valid key is never slowed by what others try from its address.
 		x.verdict.decision.Reason = policy.ReasonRateLimit

@@ -32,7 +32,7 @@ type copyKeeper struct {
 	wanted  bool        // it is to be written anew
 	missed  []copyMissed
 	meta    atomic.Bool // a small value in it is another by now; guarded by nothing
-	writing bool // a new one is being written: changes go to missed too
+	writing bool        // a new one is being written: changes go to missed too
 }
 
 type copyMissed struct {

@@ -9,7 +9,10 @@ import (
 // claimTime is how long a claim holds that nobody gives back: its node has died. It is longer than any call takes.
 const claimTime = 2 * time.Minute
 
-func claimID(caller, key string) string { return "claim " + answerID(caller, key) }
+// claimPrefix begins the ids of claims among the kept values.
+const claimPrefix = "claim "
+
+func claimID(caller, key string) string { return claimPrefix + answerID(caller, key) }
 
 // ClaimAnswer says to the other nodes that a call with an idempotency key is under way here, and whether none of them said
 // so before. Where there are no others it does nothing. Who claims must call [Store.ReleaseAnswer] once the answer is

@@ -33,6 +33,7 @@ func commands() []caddycmd.Command {
 		explainCommand(),
 		catalogCommand(),
 		scanCommand(),
+		storeCommand(),
 		backupCommand(),
 		restoreCommand(),
 	}

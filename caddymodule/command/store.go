@@ -53,7 +53,10 @@ func runStoreCopy(c *call) (err error) {
 	ctx := c.context()
 	source, _ := c.flags().GetString("from")
 	target, _ := c.flags().GetString("to")
-	if source == target {
+	switch {
+	case source == "" || target == "":
+		return misuse("--from and --to are both needed: bolt:FILE or postgres:ADDRESS")
+	case source == target:
 		return misuse("--from and --to are the same")
 	}
 	from, err := openPlace(ctx, "--from", source, true)
@@ -80,9 +83,6 @@ func runStoreCopy(c *call) (err error) {
 
 // openPlace opens a store by its name on the command line.
 func openPlace(ctx context.Context, flag, place string, there bool) (keystore.Backend, error) {
-	if place == "" {
-		return nil, misuse("%s is missing: bolt:FILE or postgres:ADDRESS", flag)
-	}
 	kind, rest, _ := strings.Cut(place, ":")
 	if kind == "postgresql" || kind == "postgres" && strings.HasPrefix(rest, "//") {
 		kind, rest = "postgres", place

@@ -6,8 +6,9 @@ import (
 	"time"
 )
 
-// claimTime is how long a claim holds that nobody gives back: its node has died. It is longer than any call takes.
-const claimTime = 2 * time.Minute
+// claimTime is how long a claim holds that nobody gives back: its node has died. It is longer than any call takes, an import
+// of a file included.
+const claimTime = 20 * time.Minute
 
 // claimPrefix begins the ids of claims among the kept values.
 const claimPrefix = "claim "

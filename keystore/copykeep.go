@@ -269,6 +269,7 @@ func (s *Store) loadCopy(cause error) (*loaded, error) {
 	if !c.confirmed.IsZero() {
 		s.confirm(c.confirmed)
 	}
+	s.moved()
 	s.logger.Error("the database is away: starting from the copy of the key store on this machine; changes are refused until it is back, and keys once the copy is older than max_staleness",
 		zap.Error(cause), zap.Time("copy_of", c.confirmed), zap.Uint64("revision", c.head.Revision), zap.Bool("accepts_keys", !s.Stale(time.Now())))
 	return found, nil

@@ -3,6 +3,7 @@ package keystore
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -79,8 +80,7 @@ func (s *Store) join(ctx context.Context) error {
 	}
 	s.moved()
 	if err := s.beatOnce(ctx); err != nil {
-		// A standby takes no writes. It is not in the list, and nobody waits for it.
-		s.logger.Warn("this node cannot make itself known to the others", zap.Error(err))
+		return fmt.Errorf("making this node known to the others: %w", err) // fail closed: they would not wait for it
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

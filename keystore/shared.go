@@ -33,7 +33,8 @@ type Shared interface {
 	// DropKept removes the kept values whose time was over before a moment.
 	DropKept(ctx context.Context, before time.Time) error
 
-	// Beat says that a node lives and what it has applied, and answers all nodes, this one included.
+	// Beat says that a node lives and what it has applied, and answers all nodes, this one included. On a server that takes
+	// no writes the node is in no list: nobody waits for it, and it is told so by its absence.
 	Beat(ctx context.Context, n *NodeRow) ([]NodeRow, error)
 	// Nodes are all nodes that were seen lately, in no order.
 	Nodes(ctx context.Context) ([]NodeRow, error)

@@ -38,12 +38,23 @@ func (s *Store) write(ctx context.Context, actor Actor, stage func(*change) erro
 		s.logger.Error("meeting the key store's database", zap.Error(err))
 		return unavailable("the key store cannot be read: nothing was changed")
 	}
-	err := s.tryLocked(ctx, actor, stage, false)
-	if !errors.Is(err, ErrStale) {
+	asked, err := s.tryLocked(ctx, actor, stage, false)
+	switch {
+	case errors.Is(err, ErrStale) && s.shared == nil:
+		return unavailable("another process has changed the key store; restart this one")
+	case errors.Is(err, ErrStale):
+		return s.retryLocked(ctx, actor, stage)
+	case asked || s.shared == nil:
 		return err
 	}
-	if s.shared == nil {
-		return unavailable("another process has changed the key store; restart this one")
+	// It was refused, or changes nothing, by what memory knows. Others may know more.
+	before := s.head
+	if caughtUp := s.catchUpLocked(ctx); caughtUp != nil {
+		s.logger.Error("catching up with the key store", zap.Error(caughtUp))
+		return unavailable("the key store cannot be read now: nothing was changed")
+	}
+	if s.head == before {
+		return err
 	}
 	return s.retryLocked(ctx, actor, stage)
 }
@@ -62,7 +73,7 @@ func (s *Store) retryLocked(ctx context.Context, actor Actor, stage func(*change
 			s.logger.Error("catching up with the key store", zap.Error(err))
 			return unavailable("the key store cannot be read: nothing was changed")
 		}
-		if err := s.tryLocked(ctx, actor, stage, true); !errors.Is(err, ErrStale) {
+		if _, err := s.tryLocked(ctx, actor, stage, true); !errors.Is(err, ErrStale) {
 			return err
 		}
 	}
@@ -78,9 +89,9 @@ func (s *Store) commitTime() time.Duration {
 	return commitTimeout
 }
 
-// tryLocked makes one change on the state that is in memory. The answer is [ErrStale], and nothing has happened, if the
-// backend is at another.
-func (s *Store) tryLocked(ctx context.Context, actor Actor, stage func(*change) error, turn bool) error {
+// tryLocked makes one change on the state that is in memory. The error is [ErrStale], and nothing has happened, if the
+// backend is at another. asked says whether the backend was asked at all: what memory refuses is not.
+func (s *Store) tryLocked(ctx context.Context, actor Actor, stage func(*change) error, turn bool) (asked bool, err error) {
 	c := &change{
 		store:    s,
 		actor:    actor,
@@ -94,13 +105,13 @@ func (s *Store) tryLocked(ctx context.Context, actor Actor, stage func(*change) 
 		}
 	}()
 	if err := stage(c); err != nil {
-		return err
+		return false, err
 	}
 	if len(c.rows) == 0 && len(c.events) == 0 {
-		return nil
+		return false, nil
 	}
 	if err := c.build(s.head); err != nil {
-		return err
+		return false, err
 	}
 	c.commit.Turn = turn
 	if c.stage != "" { // a million keys take a while: the commit itself has all of its time
@@ -108,28 +119,28 @@ func (s *Store) tryLocked(ctx context.Context, actor Actor, stage func(*change) 
 		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
 		defer cancel()
 	}
-	err := s.backend.Commit(ctx, c.commit)
+	err = s.backend.Commit(ctx, c.commit)
 	switch {
 	case err == nil:
 		s.publishLocked(c)
-		return nil
+		return true, nil
 	case errors.Is(err, ErrStale):
-		return err
+		return true, err
 	}
 	s.logger.Error("committing a change to the key store", zap.Uint64("revision", c.revision), zap.Error(err))
 	if errors.Is(err, ErrUnchanged) {
-		return unavailable("the key store cannot be written to now: nothing was changed")
+		return true, unavailable("the key store cannot be written to now: nothing was changed")
 	}
 	// It may be durable all the same. Nothing is said before that is known.
 	s.pending = c
 	happened, settleErr := s.resolveLocked(ctx)
 	switch {
 	case settleErr != nil:
-		return settleErr
+		return true, settleErr
 	case happened:
-		return nil
+		return true, nil
 	}
-	return unavailable("the key store could not save the change: nothing was changed")
+	return true, unavailable("the key store could not save the change: nothing was changed")
 }
 
 // settleLocked finds out what became of a commit whose outcome is still unknown. While that cannot be told, nothing can

@@ -106,6 +106,18 @@ func TestFleetApplies(t *testing.T) {
 			t.Fatal(err)
 		}
 		key := keys[2]
+		// An object that was made on one node can be changed on another at once, whether it has come there or not.
+		other := nodes[(round+2)%3]
+		if _, err := other.UpdateKey(ctx, by, key.ID, keystore.KeyPatch{Note: keystore.To("noted")}); err != nil {
+			t.Fatalf("changing what another node has just made: %v", err)
+		}
+		// What changes nothing by what one node knows may undo what another has done.
+		if _, err := writer.UpdateKey(ctx, by, key.ID, keystore.KeyPatch{Note: keystore.To("")}); err != nil {
+			t.Fatal(err)
+		}
+		if k, _ := writer.Snapshot().Key(key.ID); k.Note != "" {
+			t.Errorf("a change that was acknowledged did not happen: the note is %q", k.Note)
+		}
 		for _, s := range readers {
 			reach(t, s, a.Revision)
 			for range 2 { // the second time from the cache

@@ -23,7 +23,7 @@ func (s *Store) Beat(ctx context.Context, n *keystore.NodeRow) ([]keystore.NodeR
 	_, err := s.pool.Exec(ctx, `INSERT INTO keystile_nodes (id, version, started, revision, max_staleness, seen) VALUES ($1, $2, $3, $4, $5, clock_timestamp())
 		ON CONFLICT (id) DO UPDATE SET version = excluded.version, revision = excluded.revision, max_staleness = excluded.max_staleness, seen = excluded.seen`,
 		n.ID, n.Version, n.Started.UnixMilli(), int64(n.Revision), n.MaxStaleness.Milliseconds())
-	if err != nil {
+	if err != nil && state(err) != stateReadOnly {
 		return nil, s.named(err)
 	}
 	return s.Nodes(ctx)

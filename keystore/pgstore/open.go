@@ -120,6 +120,11 @@ func (s *Store) prepare(ctx context.Context) error {
 		return s.named(err)
 	}
 	s.durable.Store(lazy != nil && *lazy == "off")
+	// Nodes that were killed have not left. A standby keeps them.
+	_, err := s.pool.Exec(ctx, `DELETE FROM keystile_nodes WHERE seen <= now() - make_interval(secs => $1)`, forgottenAfter.Seconds())
+	if err != nil && state(err) != stateReadOnly {
+		return s.named(err)
+	}
 	s.ready.Store(true)
 	return nil
 }

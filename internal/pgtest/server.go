@@ -1,7 +1,6 @@
 package pgtest
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -243,10 +242,4 @@ func freePort() (int, error) {
 	}
 	port := l.Addr().(*net.TCPAddr).Port
 	return port, l.Close()
-}
-
-// Logged says whether the server's log holds a text.
-func (s *Server) Logged(text string) bool {
-	all, _ := os.ReadFile(filepath.Join(s.dir, "log"))
-	return bytes.Contains(all, []byte(text))
 }

@@ -28,6 +28,7 @@ var rooms = []room{
 	{packages: "policy/openapi", may: []string{"policy", "github.com/pb33f/...", "github.com/getkin/kin-openapi/...", "go.yaml.in/yaml/..."}},
 	{packages: "keystore", may: []string{"policy", "github.com/hashicorp/go-memdb", "github.com/dgraph-io/ristretto/v2/...", "go.uber.org/zap/...", "github.com/tink-crypto/tink-go/v2/..."}, never: []string{"net/http/..."}},
 	{packages: "keystore/boltstore", may: []string{"keystore", "go.etcd.io/bbolt/..."}, never: []string{"net/http/..."}},
+	{packages: "keystore/pgstore", may: []string{"keystore", "github.com/jackc/pgx/v5/..."}, never: []string{"net/http/..."}},
 	{packages: "keystore/keystoretest", may: []string{"keystore", "policy", "github.com/tink-crypto/tink-go/v2/..."}, never: []string{"net/http/..."}},
 	{packages: "requestlog", may: []string{"go.uber.org/zap/...", "github.com/klauspost/compress/zstd"}, never: []string{"net/http/..."}},
 	{packages: "requestlog/otlp", may: []string{"requestlog", "go.uber.org/zap/...", "go.opentelemetry.io/otel/..."}, never: []string{"net/http/..."}},
@@ -39,6 +40,7 @@ var rooms = []room{
 	{packages: "", may: []string{"caddymodule/..."}},
 	{packages: "cmd/keystile", may: []string{"", "github.com/caddyserver/caddy/v2/..."}},
 	// helpers of the tests from outside: never part of the program
+	{packages: "internal/pgtest", may: []string{"github.com/jackc/pgx/v5/..."}},
 	{packages: "cmd/keystile/internal/...", may: []string{"...", "github.com/...", "golang.org/...", "go.uber.org/...", "gopkg.in/..."}},
 	{packages: "bench/...", may: []string{"...", "github.com/...", "golang.org/...", "go.uber.org/...", "gopkg.in/..."}},
 }

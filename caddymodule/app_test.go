@@ -462,8 +462,8 @@ func wantReferences(t *testing.T, n int) {
 		keys++
 		return true
 	})
-	if keys != 5 {
-		t.Errorf("%d things in the pool, want 5: store, log, throttle, lockout, metrics", keys)
+	if keys != 6 {
+		t.Errorf("%d things in the pool, want 6: store, log, throttle, lockout, rate limits, metrics", keys)
 	}
 	pool.Range(func(key, _ any) bool {
 		if got, _ := pool.References(key); got != n {

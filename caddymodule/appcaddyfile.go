@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
@@ -30,7 +31,7 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 // error, since a typo must never weaken what the operator meant to configure. Syntax:
 //
 //	keystile {
-//		store bolt [<path>]
+//		store bolt [<path>] | postgres <dsn>
 //		request_log archive [<dir>] {
 //			retention <duration>
 //			max_size  <size>
@@ -54,6 +55,8 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //		version_header <name>
 //		api_versions <version...> | pattern <regexp>
 //		ipv6_ranges on|off
+//		max_staleness <duration>
+//		rate_limit live <requests> sandbox <requests>
 //		webhooks {
 //			allow_private on|off
 //		}
@@ -123,10 +126,12 @@ var appOptions = map[string]func(a *App, d *caddyfile.Dispenser) error{
 	"ipv6_ranges": func(a *App, d *caddyfile.Dispenser) error {
 		return parseOnOff(d, &a.IPv6Ranges)
 	},
-	"webhooks":     (*App).parseWebhooks,
-	"verification": (*App).parseVerification,
-	"smtp":         (*App).parseSMTP,
-	"oidc":         (*App).parseOIDC,
+	"max_staleness": (*App).parseMaxStaleness,
+	"rate_limit":    (*App).parseRateLimit,
+	"webhooks":      (*App).parseWebhooks,
+	"verification":  (*App).parseVerification,
+	"smtp":          (*App).parseSMTP,
+	"oidc":          (*App).parseOIDC,
 }
 
 func (a *App) parseStore(d *caddyfile.Dispenser) error {
@@ -134,14 +139,37 @@ func (a *App) parseStore(d *caddyfile.Dispenser) error {
 	if len(args) == 0 || len(args) > 2 {
 		return d.ArgErr()
 	}
-	if args[0] != storeBolt {
-		return d.Errf("unrecognized store %q: this version has %q", args[0], storeBolt)
-	}
 	a.Store = &StoreConfig{Backend: args[0]}
-	if len(args) == 2 {
-		a.Store.Path = args[1]
+	switch args[0] {
+	case storeBolt:
+		if len(args) == 2 {
+			a.Store.Path = args[1]
+		}
+	case storePostgres:
+		if len(args) != 2 {
+			return d.Errf("store %s: give the address of the database", storePostgres)
+		}
+		a.Store.DSN = args[1]
+	default:
+		return d.Errf("unrecognized store %q: this version has %q and %q", args[0], storeBolt, storePostgres)
 	}
 	return refuseBlock(d, "store")
+}
+
+func (a *App) parseMaxStaleness(d *caddyfile.Dispenser) error {
+	var text string
+	if err := parseOneArg(d, &text); err != nil {
+		return err
+	}
+	limit, err := caddy.ParseDuration(text)
+	if err != nil {
+		return d.Errf("max_staleness: %q is no duration, such as 60s", text)
+	}
+	if limit <= 0 {
+		return d.Errf("max_staleness: %s is not from %s to %s", text, minStaleness, maxStaleness)
+	}
+	a.MaxStaleness = caddy.Duration(limit)
+	return nil
 }
 
 func (a *App) parseMasterKey(d *caddyfile.Dispenser) error {

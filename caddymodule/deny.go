@@ -67,8 +67,7 @@ func (x *exchange) denialHeaders(h http.Header, reason policy.Reason, status int
 	h["Cache-Control"] = []string{"no-store"}
 	switch reason {
 	case policy.ReasonRateLimit:
-		h["Retry-After"] = []string{"1"}
-		h[x.handler.names.rateLimitedReason] = []string{"failed-authentication"}
+		x.limited(h)
 	case policy.ReasonTooEarly, policy.ReasonGatewayUnavailable, policy.ReasonUpstreamUnavailable:
 		// Worth another try: nothing said.
 	default:

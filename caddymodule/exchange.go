@@ -25,6 +25,8 @@ type exchange struct {
 	verdict  verdict
 	question policy.Request // what was judged, kept for streams
 	mask     string         // of the presented token, "" if none was presented
+	rate     rateVerdict    // what the rate limit says; zero: there is none
+	looked   bool           // the store was asked for a key
 	denied   bool           // the answer is the gateway's own
 	status   int            // to answer a denial with, if it is not the reason's own
 	aborted  bool           // the next handler panicked
@@ -54,6 +56,7 @@ func (x *exchange) stamp(h http.Header) {
 	if version := x.verdict.decision.Version; version != "" {
 		h[x.handler.headers.version] = x.values.one(version)
 	}
+	x.rate.stamp(h, &x.values)
 	x.handler.cors.stamp(h, x.question.Origin, &x.values)
 	// Of every key with an end, whoever set it: it is the client's only way to learn of it.
 	if key := x.verdict.key; key != nil && !key.ExpiresAt.IsZero() && !x.denied {

@@ -135,10 +135,22 @@ func (x *exchange) judge(r *http.Request) {
 	if sampled {
 		g.metrics.decide(g.now().Sub(began))
 	}
+	if x.outdated(x.start) {
+		x.verdict.decision.Reason = policy.ReasonGatewayUnavailable
+		return
+	}
+	x.limitRate()
 	if x.verdict.decision.Reason == policy.ReasonAPIKeyInvalid && !g.throttle.allow(q.Client, x.start) {
 		// Only now, so that a valid key is never slowed by what others try from its address.
 		x.verdict.decision.Reason = policy.ReasonRateLimit
 	}
+}
+
+// outdated says whether what this node knows of keys is too old to decide on the request: it was cut off from the store that
+// it shares with others for longer than max_staleness. What has no key, or is no request, is answered as ever.
+func (x *exchange) outdated(now time.Time) bool {
+	q := &x.question
+	return x.looked && !q.Malformed && !q.BadMethod && x.gate.store.Stale(now)
 }
 
 // identifyKey finds the key that the request presents, and removes the credential from wherever it may stand: the backend
@@ -182,6 +194,7 @@ func (x *exchange) lookup(token string, sampled bool) *keystore.Key {
 	default:
 		return nil
 	}
+	x.looked = true
 	digest := policy.DigestOf(token)
 	if !sampled {
 		key, hit := g.store.Lookup(&digest)

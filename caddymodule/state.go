@@ -13,7 +13,6 @@ import (
 	"github.com/keystile/keystile/admin/auth"
 	"github.com/keystile/keystile/admin/webhook"
 	"github.com/keystile/keystile/keystore"
-	"github.com/keystile/keystile/keystore/boltstore"
 )
 
 // pool keeps what outlives a config load: the key store with its cache, the request log with its queue, the throttle and
@@ -72,7 +71,8 @@ var errClosed = errors.New("closed")
 
 // sharedStore is a key store in the pool, opened on first use.
 type sharedStore struct {
-	path   string
+	place  storePlace
+	node   string // this process among those that share the store
 	master masterSource
 
 	mu    sync.Mutex // guards what follows; held while the store is opened
@@ -102,17 +102,17 @@ func (m masterSource) key() keystore.MasterKey {
 	return keystore.MasterKeyFile(m.file)
 }
 
-// takeStore takes the store of a path from the pool. Two configs may share it only if they agree on the master keyset:
+// takeStore takes the store of a place from the pool. Two configs may share it only if they agree on the master keyset:
 // what one of them seals, the other could not open.
-func takeStore(h *holdings, path string, master masterSource) (*sharedStore, error) {
-	s, err := take(h, poolKey{"key store", path}, func() *sharedStore {
-		return &sharedStore{path: path, master: master}
+func takeStore(h *holdings, place storePlace, master masterSource) (*sharedStore, error) {
+	s, err := take(h, poolKey{"key store", place.key()}, func() *sharedStore {
+		return &sharedStore{place: place, node: place.node(), master: master}
 	})
 	if err != nil {
 		return nil, err
 	}
 	if s.master != master {
-		return nil, fmt.Errorf("store: %s is in use with the master key of %s, not of %s: changing it needs a restart", path, s.master, master)
+		return nil, fmt.Errorf("store: %s is in use with the master key of %s, not of %s: changing it needs a restart", place, s.master, master)
 	}
 	return s, nil
 }
@@ -128,7 +128,7 @@ func (s *sharedStore) open() (*keystore.Store, error) {
 	case s.store != nil || s.err != nil:
 		return s.store, s.err
 	}
-	store, err := openStore(s.path, s.master)
+	store, err := s.openStore()
 	if err == nil {
 		if s.sessions, err = auth.NewSessions(store, time.Now, processLogger("keystile.sessions")); err != nil {
 			err = errors.Join(err, store.Close())
@@ -140,16 +140,20 @@ func (s *sharedStore) open() (*keystore.Store, error) {
 	return s.store, s.err
 }
 
-func openStore(path string, master masterSource) (*keystore.Store, error) {
-	backend, err := boltstore.Open(path, boltstore.Options{})
+func (s *sharedStore) openStore() (*keystore.Store, error) {
+	backend, err := s.place.open()
 	if err != nil {
 		return nil, err
 	}
+	version, _ := caddy.Version()
 	// not the config's context and logger: the store outlives both
 	store, err := keystore.Open(context.Background(), keystore.Options{
 		Backend:   backend,
-		MasterKey: master.key(),
+		MasterKey: s.master.key(),
 		Logger:    processLogger("keystile.store"),
+		Node:      s.node,
+		Version:   version,
+		CopyFile:  s.place.copyFile(),
 	})
 	if err != nil {
 		// keystore.Open closes the backend that it refuses
@@ -158,9 +162,9 @@ func openStore(path string, master masterSource) (*keystore.Store, error) {
 	return store, nil
 }
 
-// probe says what of the store's file would stop it from being opened, without opening, locking or creating anything.
+// probe says what would stop the store from being opened, without opening, locking or creating anything.
 func (s *sharedStore) probe() error {
-	if err := boltstore.Probe(s.path); err != nil {
+	if err := s.place.probe(); err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
 	return nil

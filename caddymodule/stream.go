@@ -177,7 +177,11 @@ func (x *exchange) judgeAgain() policy.Decision {
 	if key == nil {
 		return policy.Decision{Reason: policy.ReasonAPIKeyInvalid}
 	}
-	at := x.gate.store.JudgedAt(key, x.gate.now())
+	now := x.gate.now()
+	if x.outdated(now) {
+		return policy.Decision{Reason: policy.ReasonGatewayUnavailable}
+	}
+	at := x.gate.store.JudgedAt(key, now)
 	return x.handler.rules.Decide(&key.Principal, &x.question, x.gate.store.Directory(), at)
 }
 

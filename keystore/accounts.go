@@ -19,7 +19,10 @@ func (s *Store) CreateAccount(ctx context.Context, by Actor, p AccountParams) (*
 		if err := checkVersion("default_api_version", p.DefaultVersion); err != nil {
 			return err
 		}
-		made = &Account{Name: p.Name, DefaultVersion: p.DefaultVersion, CreatedAt: c.now}
+		if err := p.RateLimit.check("rate_limit"); err != nil {
+			return err
+		}
+		made = &Account{Name: p.Name, DefaultVersion: p.DefaultVersion, RateLimit: p.RateLimit, CreatedAt: c.now}
 		if p.Organization != "" {
 			o, err := c.organization("organization", p.Organization)
 			if err != nil {
@@ -75,7 +78,8 @@ func (s *Store) UpdateAccount(ctx context.Context, by Actor, id string, p Accoun
 		if err := c.patchAccount(&next, &p); err != nil {
 			return err
 		}
-		if next.Name == old.Name && next.Organization == old.Organization && next.DefaultVersion == old.DefaultVersion {
+		if next.Name == old.Name && next.Organization == old.Organization && next.DefaultVersion == old.DefaultVersion &&
+			next.RateLimit == old.RateLimit {
 			return nil
 		}
 		now = &next
@@ -106,6 +110,15 @@ func (c *change) patchAccount(a *Account, p *AccountPatch) error {
 				return err
 			}
 			a.Organization = o.ID
+		}
+	}
+	if p.RateLimit.Set {
+		a.RateLimit = RateLimit{}
+		if !p.RateLimit.Null {
+			a.RateLimit = p.RateLimit.Value
+		}
+		if err := a.RateLimit.check("rate_limit"); err != nil {
+			return err
 		}
 	}
 	if p.DefaultVersion.Set {

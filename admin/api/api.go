@@ -157,6 +157,7 @@ func New(c Config) (http.Handler, error) {
 		}
 	}
 	a.registerWebhooks()
+	a.registerNodes()
 	if err := a.registerDocument(); err != nil {
 		return nil, fmt.Errorf("admin API: building the OpenAPI document: %w", err)
 	}

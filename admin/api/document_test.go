@@ -46,6 +46,7 @@ func TestDocument(t *testing.T) {
 		"GET /v1/webhook_endpoints", "POST /v1/webhook_endpoints", "GET /v1/webhook_endpoints/{id}", "DELETE /v1/webhook_endpoints/{id}",
 		"GET /v1/webhook_endpoints/{id}/deliveries", "PATCH /v1/webhook_endpoints/{id}", "POST /v1/webhook_endpoints/{id}/rotate_secret",
 		"POST /v1/webhook_endpoints/{id}/resend",
+		"GET /v1/nodes",
 	}
 	slices.Sort(want)
 	slices.Sort(got)

@@ -173,6 +173,9 @@ func asError(err error) (*Error, error) {
 	if errors.As(err, &filter) {
 		return badParam(filter.Param, "%s", filter.Reason), nil
 	}
+	if errors.Is(err, keystore.ErrAway) {
+		return newError(http.StatusServiceUnavailable, string(keystore.CodeUnavailable), "", "the key store's database cannot be reached now; try again later"), err
+	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return newError(http.StatusServiceUnavailable, string(keystore.CodeUnavailable), "",
 			"the call was given up before it was done; ask for the object to see whether it happened"), err

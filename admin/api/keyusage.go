@@ -142,7 +142,7 @@ func (a *API) endRotation(c *call, in *endRotationInput) (Key, error) {
 		return Key{}, a.namingUsers(c, in.ID, err)
 	}
 	out := c.viewChanged(k)
-	out.Nodes = a.appliedNodes()
+	out.Nodes = a.appliedNodes(c, k.Revision, in.Wait)
 	return out, nil
 }
 

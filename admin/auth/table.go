@@ -131,6 +131,7 @@ var table = map[string]Rule{
 	"confirm_totp":          {Self: true},
 	"remove_totp":           {Self: true},
 	"create_recovery_codes": {Self: true},
+	"list_nodes":            {Role: viewer, Reach: Everything}, // names of machines are nothing for a customer
 
 	"list_admin_tokens":  {Role: administrator, Reach: Account},
 	"create_admin_token": {Role: administrator, Reach: Account},

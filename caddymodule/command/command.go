@@ -28,11 +28,13 @@ func commands() []caddycmd.Command {
 		tokenCommand(),
 		memberCommand(),
 		webhookCommand(),
+		nodeCommand(),
 		logCommand(),
 		eventCommand(),
 		explainCommand(),
 		catalogCommand(),
 		scanCommand(),
+		storeCommand(),
 		backupCommand(),
 		restoreCommand(),
 	}

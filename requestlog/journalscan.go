@@ -63,7 +63,7 @@ func (s *scan) readBlock(u unit) error {
 		buf = buf[end:]
 	}
 	if len(s.pending) > found {
-		slices.SortFunc(s.pending, func(a, b *Record) int { return compareIDs(b.ID, a.ID) })
+		slices.SortFunc(s.pending, func(a, b *Record) int { return CompareIDs(b.ID, a.ID) })
 		if most := s.want - len(s.out); len(s.pending) > most {
 			clear(s.pending[most:])
 			s.pending = s.pending[:most]

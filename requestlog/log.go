@@ -39,6 +39,7 @@ type Log struct {
 	mu        sync.Mutex // serialises changes of the two lists; readers load them without it
 	observers atomic.Pointer[[]func(*Record)]
 	tails     atomic.Pointer[[]*Follower]
+	recent    recent
 }
 
 // Stats are counts since Open. Appended = Stored + Dropped + Queued, exactly, whenever they are read while nothing is in

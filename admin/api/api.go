@@ -72,6 +72,8 @@ type API struct {
 	operations []*huma.Operation // of the document, in the order in which they were registered
 	openapi    []byte            // the document as it is served
 	docs       []byte            // the same as a page
+
+	exports chan struct{} // one token for each export of request records that runs
 }
 
 // New checks the config and builds the handler of /v1/… and of KeySetPath.
@@ -100,7 +102,7 @@ func New(c Config) (http.Handler, error) {
 	if c.Idempotency == nil {
 		c.Idempotency = NewStoreIdempotency(c.Store, c.Now)
 	}
-	a := &API{Config: c}
+	a := &API{Config: c, exports: make(chan struct{}, maxExports)}
 	a.newDocument()
 	a.registerOrganizations()
 	a.registerAccounts()

@@ -36,7 +36,7 @@ func TestDocument(t *testing.T) {
 		"DELETE /v1/keys/{id}", "GET /.well-known/jwks.json",
 		"GET /v1/accounts", "GET /v1/accounts/{id}", "GET /v1/accounts/{id}/sandboxes", "GET /v1/backup", "GET /v1/docs", "GET /v1/events", "GET /v1/events/export", "GET /v1/events/verify", "GET /v1/events/{id}", "GET /v1/keys", "GET /v1/keys/export", "GET /v1/keys/{id}",
 		"GET /v1/openapi.json", "GET /v1/organizations", "GET /v1/organizations/{id}", "GET /v1/request_logs", "GET /v1/request_logs/tail",
-		"GET /v1/request_logs/{id}", "GET /v1/resources", "PATCH /v1/accounts/{id}", "PATCH /v1/keys/{id}", "PATCH /v1/organizations/{id}",
+		"GET /v1/request_logs/{id}", "GET /v1/request_logs/histogram", "GET /v1/request_logs/export", "GET /v1/request_logs/stats", "GET /v1/resources", "PATCH /v1/accounts/{id}", "PATCH /v1/keys/{id}", "PATCH /v1/organizations/{id}",
 		"POST /v1/accounts", "POST /v1/accounts/{id}/sandboxes", "POST /v1/explain", "POST /v1/key_imports", "POST /v1/keys", "POST /v1/keys/import",
 		"POST /v1/keys/{id}/duplicate", "POST /v1/keys/{id}/reveal", "POST /v1/keys/{id}/rotate", "POST /v1/organizations",
 		"PUT /v1/accounts/{id}/connections/{connected_id}",

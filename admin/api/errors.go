@@ -75,6 +75,7 @@ const (
 	codeIdempotencyInUse    = "idempotency_key_in_use"
 	codeIdempotencyCapacity = "idempotency_unavailable"
 	codeTailEnded           = "tail_unavailable"
+	codeExportsBusy         = "export_unavailable"
 	codeInternal            = "internal_error"
 )
 

@@ -21,13 +21,14 @@ type operation struct {
 	status       int      // of success; 0: 200
 	errors       []int    // beside those that any call can answer
 	query        []extra  // query parameters that the call reads for itself
+	headers      []extra  // request headers that the call reads for itself
 	etag         bool     // the answer has an ETag
 	precondition bool     // If-Match is honoured
 	media        string   // content types of success, separated by spaces, if it is not JSON of the output type
 	_            struct{} // keyed literals only
 }
 
-// extra is a query parameter that is no field of the input struct.
+// extra is a query parameter or a header that is no field of the input struct.
 type extra struct{ name, doc string }
 
 // handle registers one call: its route and its part of the document. fn answers the output, which is written as JSON.
@@ -203,6 +204,9 @@ func headerParams(op operation) []*huma.Param {
 			Name: idempotencyHeader, In: "header", Schema: &huma.Schema{Type: huma.TypeString, MaxLength: &most},
 			Description: "Makes the call safe to repeat: for 24 h the same key with the same body gets the same answer",
 		})
+	}
+	for _, h := range op.headers {
+		out = append(out, &huma.Param{Name: h.name, In: "header", Description: h.doc, Schema: &huma.Schema{Type: huma.TypeString}})
 	}
 	if op.precondition {
 		out = append(out, &huma.Param{

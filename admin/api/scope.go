@@ -152,7 +152,7 @@ func (c *call) coversRecord(r *requestlog.Record) bool {
 		return true
 	}
 	for _, id := range []string{r.Account, r.Owner} {
-		if id != "" && (c.covers(id, "") || c.covers("", id)) {
+		if r.Concerns(id) && (c.covers(id, "") || c.covers("", id)) {
 			return true
 		}
 	}

@@ -81,9 +81,12 @@ var table = map[string]Rule{
 	"list_resources": {Role: viewer, Reach: Account},
 	"explain":        {Role: viewer, Reach: Account},
 
-	"list_request_logs": {Role: viewer, Reach: Account},
-	"get_request_log":   {Role: viewer, Reach: Account},
-	"tail_request_logs": {Role: viewer, Reach: Account},
+	"list_request_logs":     {Role: viewer, Reach: Account},
+	"get_request_log":       {Role: viewer, Reach: Account},
+	"tail_request_logs":     {Role: viewer, Reach: Account},
+	"count_request_logs":    {Role: viewer, Reach: Account},
+	"export_request_logs":   {Role: viewer, Reach: Account},
+	"get_request_log_stats": {Role: viewer, Reach: Everything}, // its counts are everybody's
 
 	"list_webhook_endpoints":  {Role: administrator, Reach: Account},
 	"create_webhook_endpoint": {Role: administrator, Reach: Account},

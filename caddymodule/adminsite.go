@@ -69,9 +69,6 @@ func (s *AdminSite) Provision(ctx caddy.Context) error {
 // tailPath is the API's one call that has no end of its own.
 const tailPath = "/v1/request_logs/tail"
 
-// clientKey is the key of the client's address in the context of a request to the API.
-type clientKey struct{}
-
 // ServeHTTP answers one request. The next handler is never called: a site's fallback must not answer in the API's place.
 func (s *AdminSite) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	h := w.Header()
@@ -84,13 +81,6 @@ func (s *AdminSite) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhtt
 	if foreignOrigin(r) {
 		return writeAdminError(w, http.StatusForbidden, string(api.TypeInvalidRequest), "cross_origin_refused",
 			"This request was made by a page of another site. The admin API answers programs, and pages of its own site.")
-	}
-	if r.URL.Path == "/" && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
-		// Relative, so that it holds under any prefix that the site takes off.
-		h.Set("Location", "./v1/docs")
-		h.Set("Cache-Control", "no-store")
-		w.WriteHeader(http.StatusFound)
-		return nil
 	}
 	handler, err := s.app.run.site()
 	if err != nil {
@@ -105,8 +95,9 @@ func (s *AdminSite) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhtt
 		defer cancel()
 		defer context.AfterFunc(s.ending, cancel)()
 	}
-	client := clientAddress(r, s.server, trustedPeer(ctx))
-	handler.ServeHTTP(w, r.WithContext(context.WithValue(ctx, clientKey{}, client)))
+	trusted := trustedPeer(ctx)
+	client := auth.Client{Address: clientAddress(r, s.server, trusted), Secure: r.TLS != nil || trusted && forwardedTLS(r)}
+	handler.ServeHTTP(w, r.WithContext(auth.WithClient(ctx, client)))
 	return nil
 }
 
@@ -139,13 +130,48 @@ func (a *App) newSiteAdmin() (http.Handler, error) {
 		return nil, err
 	}
 	tokens := &auth.Tokens{Store: g.store, Now: g.now}
+	mount := &auth.Mount{Sessions: a.run.store.sessions, Tokens: func(r *http.Request, client auth.Client) (*auth.Caller, error) {
+		return g.admit(tokens, r, client.Address)
+	}}
 	config := a.apiConfig(g)
 	config.Tokens = true
-	config.Caller = func(r *http.Request) (*auth.Caller, error) {
-		client, _ := r.Context().Value(clientKey{}).(netip.Addr)
-		return g.admit(tokens, r, client)
+	config.Sessions, config.Caller = mount.Sessions, mount.Caller
+	handler, err := api.New(config)
+	if err != nil {
+		return nil, err
 	}
-	return api.New(config)
+	pages, err := a.newDashboard(g, handler)
+	if err != nil {
+		return nil, err
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v1" || strings.HasPrefix(r.URL.Path, "/v1/") || strings.HasPrefix(r.URL.Path, "/.well-known/") {
+			handler.ServeHTTP(w, r)
+			return
+		}
+		pages.ServeHTTP(w, r)
+	}), nil
+}
+
+// newDashboard makes the handler of every path that is not the API's. It calls the API in this process, as the member whose
+// session it has found, in the scope of the page: see auth.WithCaller. The client of a request is in its context.
+func (*App) newDashboard(_ *gate, api http.Handler) (http.Handler, error) {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/" || r.Method != http.MethodGet && r.Method != http.MethodHead {
+			api.ServeHTTP(w, r) // it says that there is no such path
+			return
+		}
+		// Relative, so that it holds under any prefix that the site takes off.
+		w.Header().Set("Location", "./v1/docs")
+		w.Header().Set("Cache-Control", "no-store")
+		w.WriteHeader(http.StatusFound)
+	}), nil
+}
+
+// forwardedTLS says whether a trusted proxy speaks TLS with the client.
+func forwardedTLS(r *http.Request) bool {
+	lines := r.Header.Values("X-Forwarded-Proto")
+	return len(lines) == 1 && strings.EqualFold(lines[0], "https")
 }
 
 // admit finds the caller of a request, unless its address is locked out. Only invalid tokens count: none at all and an

@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/keystile/keystile/admin/api"
+	"github.com/keystile/keystile/admin/auth"
 	"github.com/keystile/keystile/admin/webhook"
 	"github.com/keystile/keystile/keystore"
 	"github.com/keystile/keystile/keystore/boltstore"
@@ -79,6 +80,7 @@ type sharedStore struct {
 	store *keystore.Store
 	// idempotency knows which calls of the admin API are under way, over reloads; their answers are in the store.
 	idempotency *api.StoreIdempotency
+	sessions    *auth.Sessions      // who has signed in, and who failed to
 	webhooks    *webhook.Dispatcher // the deliveries; nil: not started
 	err         error               // why it could not be opened; final
 	closed      bool
@@ -127,8 +129,14 @@ func (s *sharedStore) open() (*keystore.Store, error) {
 	case s.store != nil || s.err != nil:
 		return s.store, s.err
 	}
-	if s.store, s.err = openStore(s.path, s.master); s.err == nil {
-		s.idempotency = api.NewStoreIdempotency(s.store, time.Now)
+	store, err := openStore(s.path, s.master)
+	if err == nil {
+		if s.sessions, err = auth.NewSessions(store, time.Now, processLogger("keystile.sessions")); err != nil {
+			err = errors.Join(err, store.Close())
+		}
+	}
+	if s.err = err; err == nil {
+		s.store, s.idempotency = store, api.NewStoreIdempotency(store, time.Now)
 	}
 	return s.store, s.err
 }

@@ -129,6 +129,7 @@ func (s *Store) loadAnswers(ctx context.Context) error {
 	err := s.backend.LoadKept(ctx, func(r KeptRow) error {
 		s.answers.byID[r.ID] = answerRef{expires: r.Expires, size: len(r.Data)}
 		s.answers.bytes += len(r.Data)
+		s.sessionSeen(r)
 		return nil
 	})
 	if err != nil {

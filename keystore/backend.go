@@ -81,6 +81,8 @@ const (
 	TableKey          Table = 4
 	TableAdminToken   Table = 5
 	TableWebhook      Table = 6
+	TableMember       Table = 7
+	TableSession      Table = 8
 )
 
 // Row is one stored object.
@@ -140,6 +142,10 @@ func (t Table) String() string {
 		return "admin token"
 	case TableWebhook:
 		return "webhook endpoint"
+	case TableMember:
+		return "member"
+	case TableSession:
+		return "session"
 	}
 	return "row of an unknown table"
 }

@@ -83,7 +83,7 @@ func open(ctx context.Context, o *Options) (*Store, error) {
 type loaded struct {
 	keys     int
 	accounts []*Account
-	sealed   string // id of a key whose token is sealed, or of a webhook endpoint; "": there is none
+	sealed   string // id of a key whose token is sealed, or of a webhook endpoint or a member; "": there is none
 }
 
 func (s *Store) load(ctx context.Context) (*loaded, error) {
@@ -154,6 +154,21 @@ func (s *Store) loadRow(txn *memdb.Txn, r Row, found *loaded) error {
 		}
 		found.sealed = w.ID
 		return txn.Insert(tableWebhooks, w)
+	case TableMember:
+		m, err := decodeMember(r.ID, r.Data)
+		if err != nil {
+			return err
+		}
+		if m.sealed != "" {
+			found.sealed = m.ID
+		}
+		return txn.Insert(tableMembers, m)
+	case TableSession:
+		session, err := decodeSession(r.ID, r.Data)
+		if err != nil {
+			return err
+		}
+		return txn.Insert(tableSessions, session)
 	}
 	return errors.New("written by a newer version of the program")
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -37,6 +38,17 @@ type Config struct {
 	// if it is an *Error or an *auth.Refusal, else as a bare 401. It must be set: fail closed, an API that forgot to ask who
 	// calls does not come up.
 	Caller func(*http.Request) (*auth.Caller, error)
+
+	// Sessions signs members in and out. nil: the mounting side has no members' sessions, and the API no calls about them.
+	Sessions *auth.Sessions
+
+	// SiteURL is where members sign in, such as https://keys.example.com, for the links of invitations; "" if that is not
+	// known. It is asked on every call that needs it. Default: not known.
+	SiteURL func() string
+
+	// Mail sends an invitation to the member's e-mail address. nil, or an error: the link is answered instead, to be handed
+	// over in another way.
+	Mail func(ctx context.Context, m *keystore.Member, link policy.Token) error
 
 	// Tokens says that the mounting side asks for admin tokens. It changes nothing but the document, which then says so.
 	Tokens bool
@@ -102,6 +114,9 @@ func New(c Config) (http.Handler, error) {
 	if c.Idempotency == nil {
 		c.Idempotency = NewStoreIdempotency(c.Store, c.Now)
 	}
+	if c.SiteURL == nil {
+		c.SiteURL = func() string { return "" }
+	}
 	a := &API{Config: c, exports: make(chan struct{}, maxExports)}
 	a.newDocument()
 	a.registerOrganizations()
@@ -123,6 +138,11 @@ func New(c Config) (http.Handler, error) {
 	a.registerRequestLogs()
 	a.registerKeySet()
 	a.registerAdminTokens()
+	a.registerMembers()
+	if a.Sessions != nil {
+		a.registerSessions()
+		a.registerOwnCredentials()
+	}
 	a.registerWebhooks()
 	if err := a.registerDocument(); err != nil {
 		return nil, fmt.Errorf("admin API: building the OpenAPI document: %w", err)

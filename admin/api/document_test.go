@@ -33,6 +33,8 @@ func TestDocument(t *testing.T) {
 	want := []string{
 		"DELETE /v1/accounts/{id}/connections/{connected_id}", "DELETE /v1/accounts/{id}/sandboxes/{sandbox_id}",
 		"DELETE /v1/admin_tokens/{id}", "GET /v1/admin_tokens", "GET /v1/admin_tokens/{id}", "POST /v1/admin_tokens",
+		"GET /v1/members", "POST /v1/members", "GET /v1/members/{id}", "PATCH /v1/members/{id}", "DELETE /v1/members/{id}",
+		"POST /v1/members/{id}/invitation", "GET /v1/members/{id}/sessions", "DELETE /v1/members/{id}/sessions",
 		"DELETE /v1/keys/{id}", "GET /.well-known/jwks.json",
 		"GET /v1/accounts", "GET /v1/accounts/{id}", "GET /v1/accounts/{id}/sandboxes", "GET /v1/backup", "GET /v1/docs", "GET /v1/events", "GET /v1/events/export", "GET /v1/events/verify", "GET /v1/events/{id}", "GET /v1/keys", "GET /v1/keys/export", "GET /v1/keys/{id}",
 		"GET /v1/openapi.json", "GET /v1/organizations", "GET /v1/organizations/{id}", "GET /v1/request_logs", "GET /v1/request_logs/tail",

@@ -145,6 +145,10 @@ func (c *call) idempotencyKey(data []byte) (IdempotencyKey, error) {
 	if len(lines) == 0 {
 		return IdempotencyKey{}, nil
 	}
+	if c.caller == nil {
+		// What is kept is kept for its caller, and here nobody is one.
+		return IdempotencyKey{}, badParam(idempotencyHeader, "this call takes no Idempotency-Key: nobody has signed in yet")
+	}
 	key := lines[0]
 	if len(lines) > 1 || len(key) == 0 || len(key) > maxIdempotencyKey || printable(key, maxIdempotencyKey) != key {
 		return IdempotencyKey{}, badParam(idempotencyHeader, "Idempotency-Key must be given once and have 1 to %d visible ASCII characters", maxIdempotencyKey)
@@ -156,6 +160,9 @@ func (c *call) idempotencyKey(data []byte) (IdempotencyKey, error) {
 		h.Write(part)
 	}
 	k := IdempotencyKey{Caller: c.actor.Kind + ":" + c.actor.ID, Key: key}
+	if c.caller.Session != "" {
+		k.Caller += ":" + c.caller.Session + ":" + c.caller.Scope().String()
+	}
 	h.Sum(k.Fingerprint[:0])
 	return k, nil
 }

@@ -1,17 +1,39 @@
 package auth
 
-import "context"
+import (
+	"context"
+	"net/netip"
+)
 
-// callerKey is the key of the caller in the context of a call that is made in the process.
-type callerKey struct{}
+// Client is what the mounting side knows of the connection that a request came by.
+type Client struct {
+	Address netip.Addr // of the client, behind trusted proxies too; the zero value: not known
+	Secure  bool       // the client speaks TLS, to us or to a trusted proxy
+}
 
-// WithCaller is a context for calls that a part of this process makes for somebody whom it has authenticated. Nothing from
-// outside can put a caller into a context.
+type (
+	clientKey struct{}
+	callerKey struct{}
+)
+
+// WithClient says by which connection a request came.
+func WithClient(ctx context.Context, c Client) context.Context {
+	return context.WithValue(ctx, clientKey{}, c)
+}
+
+// ClientFrom is what was said by [WithClient].
+func ClientFrom(ctx context.Context) Client {
+	c, _ := ctx.Value(clientKey{}).(Client)
+	return c
+}
+
+// WithCaller says who makes a call that this process makes to its own API: the dashboard does so for the member whose
+// session it has looked at, in the scope that its page is about. No header and no cookie can put a caller here.
 func WithCaller(ctx context.Context, c *Caller) context.Context {
 	return context.WithValue(ctx, callerKey{}, c)
 }
 
-// CallerFrom is the caller of such a call, nil if it is none.
+// CallerFrom is what was said by [WithCaller], nil if nothing was.
 func CallerFrom(ctx context.Context) *Caller {
 	c, _ := ctx.Value(callerKey{}).(*Caller)
 	return c

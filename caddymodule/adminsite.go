@@ -136,6 +136,7 @@ func (a *App) newSiteAdmin() (http.Handler, error) {
 	config := a.apiConfig(g)
 	config.Tokens = true
 	config.Sessions, config.Caller = mount.Sessions, mount.Caller
+	config.Verifier = auth.NewVerifier(mount.Sessions, a.run.settings.codes)
 	handler, err := api.New(config)
 	if err != nil {
 		return nil, err

@@ -42,6 +42,10 @@ type Config struct {
 	// Sessions signs members in and out. nil: the mounting side has no members' sessions, and the API no calls about them.
 	Sessions *auth.Sessions
 
+	// Verifier asks signed-in members for a code before they do what a stolen session must not do. It must be set if Sessions
+	// is.
+	Verifier *auth.Verifier
+
 	// SiteURL is where members sign in, such as https://keys.example.com, for the links of invitations; "" if that is not
 	// known. It is asked on every call that needs it. Default: not known.
 	SiteURL func() string
@@ -101,6 +105,8 @@ func New(c Config) (http.Handler, error) {
 		return nil, errors.New("admin API: Rules is missing")
 	case c.Caller == nil:
 		return nil, errors.New("admin API: Caller is missing")
+	case c.Sessions != nil && c.Verifier == nil:
+		return nil, errors.New("admin API: Verifier is missing") // fail closed: nobody forgets to ask
 	}
 	if c.Node == "" {
 		c.Node = "local"
@@ -142,6 +148,7 @@ func New(c Config) (http.Handler, error) {
 	if a.Sessions != nil {
 		a.registerSessions()
 		a.registerOwnCredentials()
+		a.registerVerifications()
 	}
 	a.registerWebhooks()
 	if err := a.registerDocument(); err != nil {

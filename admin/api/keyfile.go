@@ -65,6 +65,10 @@ func (a *API) registerKeyFiles() {
 			c.fail(err)
 			return
 		}
+		if err := c.askFirst(op.id, in); err != nil {
+			c.fail(err)
+			return
+		}
 		a.importKeyFile(c, in, row)
 	})
 }
@@ -91,6 +95,9 @@ func (a *API) importKeyFile(c *call, in *importKeyFileInput, schema *huma.Schema
 	// Errors too: the repetition of an import that was made finds its tokens taken, and is to get the first one's answer.
 	c.once(body.sum.Sum(nil), func() (answer, error) {
 		if err != nil {
+			return answer{}, err
+		}
+		if err := c.verified("import_key_file", in, body.sum.Sum(nil)); err != nil {
 			return answer{}, err
 		}
 		ctx, cancel := c.outlast(importTime)

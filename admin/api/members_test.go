@@ -22,6 +22,7 @@ const testPassword = "correct horse battery"
 type memberFixture struct {
 	*fixture
 	sessions *auth.Sessions
+	codes    codeBox
 }
 
 func newMemberFixture(t *testing.T, change ...func(*api.Config)) *memberFixture {
@@ -34,6 +35,7 @@ func newMemberFixture(t *testing.T, change ...func(*api.Config)) *memberFixture 
 		}
 		local := c.Caller
 		c.Sessions, c.Tokens = f.sessions, true
+		c.Verifier = auth.NewVerifier(f.sessions, &f.codes)
 		c.SiteURL = func() string { return "https://keys.example.com" }
 		c.Caller = func(r *http.Request) (*auth.Caller, error) {
 			if auth.HasCookie(r) {
@@ -104,7 +106,7 @@ func TestInvitationAndSignIn(t *testing.T) {
 		t.Errorf("joined as %+v", who)
 	}
 	f.do("POST", "/v1/invitations/accept", accept).fails(404, "invitation_invalid", "invitation") // opens once
-	f.ok("GET", "/v1/accounts", nil, "Cookie", cookie)                                                // the only grant is the scope
+	f.ok("GET", "/v1/accounts", nil, "Cookie", cookie)                                            // the only grant is the scope
 
 	wrong := f.do("POST", "/v1/session", map[string]any{"email": "jenny@example.com", "password": "wrong password"})
 	e := wrong.fails(401, "credentials_invalid", "")

@@ -3,6 +3,7 @@ package api
 import (
 	"net/http"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -55,7 +56,14 @@ func handle[In, Out any](a *API, op operation, fn func(*call, *In) (Out, error))
 			c.fail(err)
 			return
 		}
+		if err := c.askFirst(op.id, in); err != nil {
+			c.fail(err)
+			return
+		}
 		run := func() (answer, error) {
+			if err := c.verifiedBody(op.id, in, data); err != nil {
+				return answer{}, err
+			}
 			out, err := fn(c, in)
 			if err != nil {
 				return answer{}, err
@@ -207,6 +215,15 @@ func headerParams(op operation) []*huma.Param {
 	}
 	for _, h := range op.headers {
 		out = append(out, &huma.Param{Name: h.name, In: "header", Description: h.doc, Schema: &huma.Schema{Type: huma.TypeString}})
+	}
+	if _, ok := guards[op.id]; ok {
+		for name, doc := range map[string]string{
+			auth.VerificationHeader:     "Of signed-in members: the id of a verification for this call",
+			auth.VerificationCodeHeader: "Of signed-in members: its code",
+		} {
+			out = append(out, &huma.Param{Name: name, In: "header", Schema: &huma.Schema{Type: huma.TypeString}, Description: doc})
+		}
+		slices.SortFunc(out, func(a, b *huma.Param) int { return strings.Compare(a.Name, b.Name) })
 	}
 	if op.precondition {
 		out = append(out, &huma.Param{

@@ -29,7 +29,7 @@ func Root(actor keystore.Actor) *Caller {
 
 // Refusal is why a call is not made. It is fit to be answered.
 type Refusal struct {
-	Status     int // 401, 403 or 429
+	Status     int // 400, 401, 403, 404, 409, 429 or 503
 	Code       string
 	Param      string // the field at fault, "" if none is
 	Message    string
@@ -61,6 +61,15 @@ const (
 	CodeScope        = "scope_required"
 	CodeNoSession    = "session_required"
 	CodeContentType  = "content_type_unsupported"
+	CodeSignInAgain  = "sign_in_again"
+
+	// Of verification codes.
+	CodeVerificationRequired    = "verification_required"
+	CodeVerificationUnavailable = "verification_unavailable"
+	CodeVerificationMismatch    = "verification_mismatch"
+	CodeVerificationCode        = "verification_code_invalid"
+	CodeVerificationOver        = "verification_invalid"
+	CodeNotSent                 = "verification_not_sent"
 )
 
 func forbidden(code, format string, args ...any) *Refusal {

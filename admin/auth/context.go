@@ -38,12 +38,3 @@ func CallerFrom(ctx context.Context) *Caller {
 	c, _ := ctx.Value(callerKey{}).(*Caller)
 	return c
 }
-
-// Within is the caller with no more than what belongs to the account or the organization; give one of them. It asks nobody:
-// who calls it has made sure that the caller covers it.
-func (c *Caller) Within(account, organization string) *Caller {
-	narrow := *c
-	narrow.Account, narrow.Organization, narrow.root = account, organization, false
-	narrow.valid = c.Still
-	return &narrow
-}

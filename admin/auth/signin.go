@@ -196,6 +196,9 @@ func (a *Sessions) Accept(r *http.Request, in Accept) (*Session, *http.Cookie, e
 	return a.start(r, m, keystore.SignInInvitation)
 }
 
+// recently is how fresh a sign-in must be that stands in for a password.
+const recently = 10 * time.Minute
+
 // confirm asks a signed-in member for the password once more, before something that a stolen session must not do.
 func (a *Sessions) confirm(ctx context.Context, s *Session, password policy.Token) (*keystore.Credentials, error) {
 	now := a.Now()
@@ -208,7 +211,11 @@ func (a *Sessions) confirm(ctx context.Context, s *Session, password policy.Toke
 		return nil, err
 	}
 	if creds.Password.IsZero() {
-		return creds, nil // of a member who signs in elsewhere only: there is nothing to ask for
+		// Of a member who signs in elsewhere only: there is nothing to ask for but that they do so again.
+		if now.Sub(s.Row.CreatedAt) > recently {
+			return nil, forbidden(CodeSignInAgain, "sign in again, and then repeat this within %v", recently)
+		}
+		return creds, nil
 	}
 	match, _, err := a.hasher.matches(ctx, creds.Password, password)
 	if err != nil {

@@ -120,6 +120,7 @@ var table = map[string]Rule{
 	"delete_session":    {Self: true}, // the handler looks whether it is theirs
 	"delete_sessions":   {Self: true},
 
+	"create_verification":   {Self: true},
 	"change_password":       {Self: true},
 	"enroll_totp":           {Self: true},
 	"confirm_totp":          {Self: true},

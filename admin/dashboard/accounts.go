@@ -166,7 +166,7 @@ func (q *request) connect() error {
 		id = "(nothing)"
 		c.path += url.PathEscape(id)
 	}
-	if _, err := ask[api.Account](q, c); err != nil {
+	if _, err := ask[api.Account](q.wide(), c); err != nil { // the other account lies beyond this page
 		p, pageErr := q.accountPage()
 		if pageErr != nil {
 			return pageErr

@@ -18,12 +18,16 @@ type Config struct {
 	// API is the admin API. It must take the caller of a call from the context, by [auth.CallerFrom]. It must be set.
 	API http.Handler
 
-	// Caller says who looks at a page, as a caller of the API with the rights that they have in the scope. An
-	// *auth.Refusal with status 401 means nobody: the pages for guests are shown. It must be set.
-	Caller func(*http.Request, Scope) (*auth.Caller, error)
+	// Visitor says who looks at a page. An *auth.Refusal with status 401 means nobody: the pages for guests are shown. It must
+	// be set; see [Visitors].
+	Visitor func(*http.Request) (Visitor, error)
+
+	// Seal and Open seal a short text that goes to the browser and comes back: a password, between the two steps of signing in.
+	// Without them both steps are one form.
+	Seal, Open func(purpose string, text []byte) ([]byte, error)
 
 	// Owners names the people who can give rights in a scope, for who has to ask them. Default: nobody is named.
-	Owners func(Scope) []string
+	Owners func(auth.Scope) []string
 
 	// ExampleURL is the address of a request that any key may make, for the code examples. Default: one that means nothing.
 	ExampleURL func() string
@@ -64,7 +68,7 @@ func (d *Dashboard) routes() []route {
 	for _, list := range [][]route{
 		homePages(), keyPages(), keyCreatePages(), keyEditPages(), keyRangePages(), keyRotatePages(), keyUsePages(),
 		accountPages(), organizationPages(), sandboxPages(), logPages(), explainPages(),
-		eventPages(), tokenPages(), webhookPages(),
+		eventPages(), tokenPages(), webhookPages(), memberPages(), signInPages(), profilePages(), appPages(),
 	} {
 		all = append(all, list...)
 	}
@@ -76,8 +80,8 @@ func New(c Config) (*Dashboard, error) {
 	switch {
 	case c.API == nil:
 		return nil, errors.New("dashboard: API is missing")
-	case c.Caller == nil:
-		return nil, errors.New("dashboard: Caller is missing")
+	case c.Visitor == nil:
+		return nil, errors.New("dashboard: Visitor is missing")
 	}
 	if c.Prefix == nil {
 		c.Prefix = func(*http.Request) string { return "" }

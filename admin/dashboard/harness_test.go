@@ -31,7 +31,7 @@ type fixture struct {
 
 	mu     sync.Mutex
 	now    time.Time
-	viewer *auth.Caller // nil: a guest
+	viewer *visitor // nil: a guest
 
 	account, organization string
 }
@@ -89,7 +89,7 @@ func newFixture(t *testing.T, resources ...string) *fixture {
 	})
 	f.handler, err = dashboard.New(dashboard.Config{
 		API: handler, Now: f.clock, Logger: zap.New(core),
-		Caller: func(*http.Request, dashboard.Scope) (*auth.Caller, error) {
+		Visitor: func(*http.Request) (dashboard.Visitor, error) {
 			f.mu.Lock()
 			defer f.mu.Unlock()
 			if f.viewer == nil {
@@ -125,9 +125,31 @@ func (f *fixture) clock() time.Time {
 func (f *fixture) as(role keystore.Role, organization, account string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.viewer = &auth.Caller{
-		Actor: keystore.Actor{Kind: "member", ID: "mem_8DpB666ojJIBrHTw33ZR", Name: "Ada Lovelace"}, Role: role, Organization: organization, Account: account,
+	f.viewer = &visitor{f: f, role: role, limit: auth.Scope{Organization: organization, Account: account}}
+}
+
+// visitor is somebody with one role, who needs no session.
+type visitor struct {
+	f     *fixture
+	role  keystore.Role
+	limit auth.Scope
+}
+
+func (v *visitor) Scopes() []auth.Scope { return []auth.Scope{v.limit} }
+
+func (v *visitor) Self() *auth.Caller { return &auth.Caller{Actor: v.actor()} }
+
+func (*visitor) actor() keystore.Actor {
+	return keystore.Actor{Kind: "member", ID: "mem_8DpB666ojJIBrHTw33ZR", Name: "Ada Lovelace"}
+}
+
+// Caller covers what the limit covers, as a session's does.
+func (v *visitor) Caller(s auth.Scope) (*auth.Caller, error) {
+	wide := &auth.Caller{Role: v.role, Organization: v.limit.Organization, Account: v.limit.Account}
+	if s != (auth.Scope{}) && !wide.Covers(v.f.store.Directory(), s.Account, s.Organization) || s == (auth.Scope{}) && s != v.limit {
+		return nil, &auth.Refusal{Status: http.StatusForbidden, Code: auth.CodeLimit, Message: "you have no role there"}
 	}
+	return &auth.Caller{Actor: v.actor(), Role: v.role, Organization: s.Organization, Account: s.Account}, nil
 }
 
 // guest makes nobody look at the pages.

@@ -161,7 +161,11 @@ func (q *request) expiry(chosen, custom string) (time.Time, *formError) {
 	if err != nil {
 		return time.Time{}, &formError{Param: "expires_at", Message: "Choose one of the times in the list."}
 	}
-	return q.Now().Add(d).UTC().Truncate(time.Second), nil
+	end := q.Now().Add(d).UTC().Truncate(time.Second)
+	// A form that is sent again with a verification code says the same: the code is good for no other time.
+	q.r.PostForm.Set("expires", "custom")
+	q.r.PostForm.Set("expires_at", end.Format(time.RFC3339))
+	return end, nil
 }
 
 // customTime reads what the browser's field for date and time sends. Our forms say that it is in UTC.

@@ -155,9 +155,8 @@ func (q *request) showLogs() error {
 	if own := ownQuery(filters); len(own) > 0 {
 		p.back = "?" + own.Encode()
 	}
-	inside := q.within()
 	if id := q.r.PathValue("id"); id != "" {
-		pane, err := inside.recordPane(id, &p.Page)
+		pane, err := q.recordPane(id, &p.Page)
 		if err != nil {
 			return err
 		}
@@ -177,7 +176,7 @@ func (q *request) showLogs() error {
 	if after := q.query("after"); after != "" {
 		asked.Set("starting_after", after)
 	}
-	list, err := ask[logList](inside, get("/v1/request_logs", asked))
+	list, err := ask[logList](q, get("/v1/request_logs", asked))
 	if err != nil {
 		if p.Error = formFailure(err); p.Error == nil {
 			return err
@@ -193,9 +192,9 @@ func (q *request) showLogs() error {
 		p.More = p.In("logs?" + own.Encode())
 	}
 	counted.Del("limit")
-	p.Chart = inside.chart(counted, &p.Page)
+	p.Chart = q.chart(counted, &p.Page)
 	if id := filters.Get("key"); id != "" {
-		if k, err := ask[api.Key](inside, get("/v1/keys/"+url.PathEscape(id), nil)); err == nil {
+		if k, err := ask[api.Key](q, get("/v1/keys/"+url.PathEscape(id), nil)); err == nil {
 			p.Key = &keyRow{Key: k, page: &p.Page}
 		}
 	}
@@ -262,7 +261,6 @@ func (q *request) exportLogs() error {
 
 // stream passes an answer of the API on as it comes. The headers of pages stay where the API sets none.
 func (q *request) stream(path string, asked url.Values) error {
-	inside := q.within()
 	c := get(path, asked)
 	c.header = http.Header{}
 	for _, name := range []string{"Accept-Encoding", "Last-Event-Id"} {
@@ -270,7 +268,7 @@ func (q *request) stream(path string, asked url.Values) error {
 			c.header.Set(name, v)
 		}
 	}
-	r, err := inside.apiRequest(c)
+	r, err := q.apiRequest(c)
 	if err != nil {
 		return err
 	}

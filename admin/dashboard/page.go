@@ -3,6 +3,7 @@ package dashboard
 import (
 	"net/http"
 	"net/url"
+	"slices"
 
 	"github.com/keystile/keystile/admin/api"
 	"github.com/keystile/keystile/admin/auth"
@@ -103,24 +104,35 @@ func (q *request) sandboxID() (string, error) {
 
 // reachable lists organizations and accounts that the viewer may look at, as many as the head of a page has room for.
 func (q *request) reachable() (all []ownerName, whole bool) {
-	asked := url.Values{"limit": {"6"}}
-	organizations, err := ask[api.List[api.Organization]](q, get("/v1/organizations", asked))
-	if err != nil {
-		return nil, false
-	}
-	for _, o := range organizations.Data {
-		all = append(all, ownerName{ID: o.ID, Name: o.Name, Organization: true})
-	}
-	accounts, err := ask[api.List[api.Account]](q, get("/v1/accounts", url.Values{"limit": {"12"}}))
-	if err != nil {
-		return all, false
-	}
-	for _, a := range accounts.Data {
-		if len(all) < switchMost {
-			all = append(all, ownerName{ID: a.ID, Name: a.Name})
+	whole = true
+	for _, as := range q.everywhere() {
+		organizations, err := ask[api.List[api.Organization]](as, get("/v1/organizations", url.Values{"limit": {"6"}}))
+		if err != nil {
+			return all, false
+		}
+		accounts, err := ask[api.List[api.Account]](as, get("/v1/accounts", url.Values{"limit": {"12"}}))
+		if err != nil {
+			return all, false
+		}
+		found := make([]ownerName, 0, switchMost)
+		for _, o := range organizations.Data {
+			found = append(found, ownerName{ID: o.ID, Name: o.Name, Organization: true})
+		}
+		for _, a := range accounts.Data {
+			found = append(found, ownerName{ID: a.ID, Name: a.Name})
+		}
+		whole = whole && !organizations.HasMore && !accounts.HasMore
+		for _, o := range found {
+			switch {
+			case slices.Contains(all, o):
+			case len(all) == switchMost:
+				return all, false
+			default:
+				all = append(all, o)
+			}
 		}
 	}
-	return all, !organizations.HasMore && !accounts.HasMore && len(all) == len(organizations.Data)+len(accounts.Data)
+	return all, whole
 }
 
 // To is the address of one of our paths.
@@ -233,7 +245,7 @@ func (p *errorPage) ofRefusal(q *request, status int, code, message string) {
 	case code == auth.CodeRole || code == auth.CodeLimit:
 		p.Title, p.Ask = "Ask the owner", true
 		if q.Owners != nil {
-			p.Owners = q.Owners(q.scope)
+			p.Owners = q.Owners(q.scope.where())
 		}
 	case status == http.StatusUnauthorized:
 		p.Title = "Please sign in"

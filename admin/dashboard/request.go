@@ -19,13 +19,14 @@ const maxForm = 1 << 20
 type request struct {
 	*Dashboard
 
-	w      http.ResponseWriter
-	r      *http.Request
-	links  links
-	scope  Scope
-	caller *auth.Caller // who looks; nil: a guest
-	owner  ownerName    // of the scope
-	route  route
+	w       http.ResponseWriter
+	r       *http.Request
+	links   links
+	scope   Scope
+	visitor Visitor      // who looks; nil: a guest
+	caller  *auth.Caller // the same, with the rights that they have in the scope
+	owner   ownerName    // of the scope
+	route   route
 }
 
 func (d *Dashboard) newRequest(w http.ResponseWriter, r *http.Request) *request {
@@ -60,17 +61,29 @@ func (q *request) enter() error {
 			}
 		}
 	}
-	q.caller, err = q.Caller(q.r, q.scope)
+	q.visitor, err = q.Visitor(q.r)
 	if err != nil {
 		var refusal *auth.Refusal
 		guest := errors.As(err, &refusal) && refusal.Status == http.StatusUnauthorized
 		if guest && q.route.operation == "" {
-			q.caller = nil
+			q.visitor = nil
 			return nil
 		}
 		return err
 	}
-	// The API answers for a scope that the caller does not cover as for one that is not there; so does every page of it.
+	if q.scope.Owner() == "" {
+		q.caller, err = widest(q.visitor)
+	} else {
+		q.caller, err = q.visitor.Caller(q.scope.where())
+	}
+	if err != nil {
+		q.scope = Scope{} // nothing of it is shown
+		if q.caller, _ = widest(q.visitor); q.caller == nil {
+			q.caller = q.visitor.Self()
+		}
+		return err
+	}
+	// The API answers for what is not there as for what the caller does not cover; so does every page of it.
 	if q.owner, err = q.ownerOf(q.scope); err != nil {
 		return err
 	}
@@ -78,17 +91,6 @@ func (q *request) enter() error {
 		return nil
 	}
 	return q.caller.May(q.route.operation)
-}
-
-// within is the request with a viewer who sees no more than what is the scope's: lists then hold what belongs to it and
-// nothing else. enter has made sure that the viewer covers it.
-func (q *request) within() *request {
-	if q.scope.Owner() == "" {
-		return q
-	}
-	narrow := *q
-	narrow.caller = q.caller.Within(q.scope.Account, q.scope.Organization)
-	return &narrow
 }
 
 // may says whether the viewer may make a call of the API. What they may not is not shown.

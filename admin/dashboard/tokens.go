@@ -44,7 +44,7 @@ func (q *request) tokensPage() (*tokensPage, error) {
 	if after := q.query("after"); after != "" {
 		asked.Set("starting_after", after)
 	}
-	list, err := ask[api.List[api.AdminToken]](q.within(), get("/v1/admin_tokens", asked))
+	list, err := ask[api.List[api.AdminToken]](q, get("/v1/admin_tokens", asked))
 	if err != nil {
 		return nil, err
 	}

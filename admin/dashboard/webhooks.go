@@ -29,7 +29,7 @@ type webhooksPage struct {
 func (q *request) webhooksPage() (*webhooksPage, error) {
 	p := &webhooksPage{Page: q.page("Webhooks", "webhooks"), Of: "*", Limit: q.scope.Owner()}
 	var err error
-	p.Rows, _, err = pages(q.within(), "/v1/webhook_endpoints", nil, 100, func(w api.WebhookEndpoint) string { return w.ID })
+	p.Rows, _, err = pages(q, "/v1/webhook_endpoints", nil, 100, func(w api.WebhookEndpoint) string { return w.ID })
 	return p, err
 }
 

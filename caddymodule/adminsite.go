@@ -57,6 +57,9 @@ func (s *AdminSite) Provision(ctx caddy.Context) error {
 	}
 	s.app = app.(*App)
 	s.server, _ = ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if err := s.app.checkLoopback(s.server); err != nil {
+		return err
+	}
 	ending, end := context.WithCancel(context.Background())
 	s.ending = ending
 	if s.server != nil {
@@ -136,7 +139,12 @@ func (a *App) newSiteAdmin() (http.Handler, error) {
 	config := a.apiConfig(g)
 	config.Tokens = true
 	config.Sessions, config.Caller = mount.Sessions, mount.Caller
-	config.Verifier = auth.NewVerifier(mount.Sessions, a.run.settings.codes)
+	config.Verifier = auth.NewVerifier(mount.Sessions, g.members.codes)
+	if g.members.oidc != nil {
+		if config.OIDC, err = auth.NewOIDC(mount.Sessions, *g.members.oidc); err != nil {
+			return nil, fmt.Errorf("oidc: %w", err)
+		}
+	}
 	handler, err := api.New(config)
 	if err != nil {
 		return nil, err

@@ -54,6 +54,15 @@ type App struct {
 	// Where webhook deliveries may go. Default: to public addresses only.
 	Webhooks *WebhooksConfig `json:"webhooks,omitempty"`
 
+	// How members get verification codes. Default: from their authenticator apps.
+	Verification *VerificationConfig `json:"verification,omitempty"`
+
+	// The server that e-mail to members is sent by. Default: none is sent.
+	SMTP *SMTPConfig `json:"smtp,omitempty"`
+
+	// The identity provider that signs members in, beside passwords. Default: none.
+	OIDC *OIDCConfig `json:"oidc,omitempty"`
+
 	run *running // what the app does, from Provision on
 }
 
@@ -103,6 +112,10 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	if a.run.settings.version, err = a.APIVersions.compile(); err != nil {
+		return err
+	}
+
+	if a.run.settings.members, err = a.resolveMembers(&a.run.settings); err != nil {
 		return err
 	}
 

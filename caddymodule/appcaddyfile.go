@@ -49,6 +49,23 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //		webhooks {
 //			allow_private on|off
 //		}
+//		verification smtp [{ as smtp }] | totp | log
+//		verification http <url> {
+//			secret env <name> | file <path>
+//		}
+//		smtp {
+//			host <host>
+//			port <port>
+//			from <address>
+//			username <name>
+//			password env <name> | file <path>
+//			tls starttls|tls|off
+//		}
+//		oidc {
+//			issuer <url>
+//			client_id <id>
+//			client_secret env <name> | file <path>
+//		}
 //	}
 //
 // Relative paths are taken from the working directory of the process, as all of Caddy's paths are.
@@ -98,7 +115,10 @@ var appOptions = map[string]func(a *App, d *caddyfile.Dispenser) error{
 	"ipv6_ranges": func(a *App, d *caddyfile.Dispenser) error {
 		return parseOnOff(d, &a.IPv6Ranges)
 	},
-	"webhooks": (*App).parseWebhooks,
+	"webhooks":     (*App).parseWebhooks,
+	"verification": (*App).parseVerification,
+	"smtp":         (*App).parseSMTP,
+	"oidc":         (*App).parseOIDC,
 }
 
 func (a *App) parseStore(d *caddyfile.Dispenser) error {

@@ -5,7 +5,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/keystile/keystile/admin/auth"
 	"github.com/keystile/keystile/keystore"
 	"github.com/keystile/keystile/policy"
 	"github.com/keystile/keystile/requestlog"
@@ -38,8 +37,7 @@ type settings struct {
 	throttle *throttle
 	lockout  *throttle // of the admin site
 	metrics  *metrics
-	// codes sends verification codes; nil: members show those of their authenticator apps.
-	codes auth.CodeSender
+	members  memberSettings
 }
 
 // gate is what a handler needs of the app to judge a request: immutable for one config load. What it points to (store,

@@ -238,6 +238,35 @@ func (s *Store) AcceptInvitation(ctx context.Context, by Actor, invitation *poli
 	return result(now, err)
 }
 
+// ActivateMember makes an invited person an active member without a password: an identity provider has said who they are.
+// name is used if the invitation has none.
+func (s *Store) ActivateMember(ctx context.Context, by Actor, id, name string) (*Member, error) {
+	var now *Member
+	err := s.write(ctx, by, func(c *change) error {
+		old, err := c.member(id)
+		if err != nil {
+			return err
+		}
+		if old.Active || !old.Invited(c.now) {
+			return conflict("", "the member has no open invitation")
+		}
+		next := *old
+		if next.Name == "" {
+			if next.Name = next.Email; checkName("name", name) == nil {
+				next.Name = name
+			}
+		}
+		next.Active, next.Invitation, next.InvitedUntil = true, policy.Digest{}, time.Time{}
+		now = &next
+		if err := c.putMember(now); err != nil {
+			return err
+		}
+		c.actor.Name = now.Name
+		return c.memberEvent(EventMemberJoined, now.ID, now, old.summary(), now.summary())
+	})
+	return result(now, err)
+}
+
 // UpdateMember changes a member. A patch that changes nothing is no change: it has no event.
 func (s *Store) UpdateMember(ctx context.Context, by Actor, id string, p MemberPatch) (*Member, error) {
 	var now *Member

@@ -46,6 +46,9 @@ type Config struct {
 	// is.
 	Verifier *auth.Verifier
 
+	// OIDC signs members in by an identity provider; nil: there is none.
+	OIDC *auth.OIDC
+
 	// SiteURL is where members sign in, such as https://keys.example.com, for the links of invitations; "" if that is not
 	// known. It is asked on every call that needs it. Default: not known.
 	SiteURL func() string
@@ -149,6 +152,9 @@ func New(c Config) (http.Handler, error) {
 		a.registerSessions()
 		a.registerOwnCredentials()
 		a.registerVerifications()
+		if a.OIDC != nil {
+			a.registerOIDC()
+		}
 	}
 	a.registerWebhooks()
 	if err := a.registerDocument(); err != nil {

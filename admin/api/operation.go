@@ -85,7 +85,9 @@ func handle[In, Out any](a *API, op operation, fn func(*call, *In) (Out, error))
 
 // stream registers a GET whose answer is not JSON of a type: the document itself, its page, the event stream.
 func stream[In any](a *API, op operation, fn func(*call, *In) error) {
-	op.status = http.StatusOK
+	if op.status == 0 {
+		op.status = http.StatusOK
+	}
 	b := a.newOperation(op, reflect.TypeFor[In](), nil)
 	a.router.add(op.method, op.path, func(c *call) {
 		if err := c.enter(op.id); err != nil {

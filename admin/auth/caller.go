@@ -62,6 +62,7 @@ const (
 	CodeNoSession    = "session_required"
 	CodeContentType  = "content_type_unsupported"
 	CodeSignInAgain  = "sign_in_again"
+	CodeProviderAway = "identity_provider_unavailable"
 
 	// Of verification codes.
 	CodeVerificationRequired    = "verification_required"

@@ -114,6 +114,8 @@ var table = map[string]Rule{
 
 	"accept_invitation": {Public: true, Role: viewer, Reach: Account}, // by who has its token
 	"sign_in":           {Public: true, Role: viewer, Reach: Account},
+	"begin_oidc":        {Public: true, Role: viewer, Reach: Account},
+	"finish_oidc":       {Public: true, Role: viewer, Reach: Account},
 	"sign_out":          {Self: true},
 	"get_session":       {Self: true},
 	"list_sessions":     {Self: true},

@@ -26,6 +26,7 @@ func commands() []caddycmd.Command {
 		sandboxCommand(),
 		keyCommand(),
 		tokenCommand(),
+		memberCommand(),
 		webhookCommand(),
 		logCommand(),
 		eventCommand(),

@@ -25,13 +25,14 @@ func exampleOnFreePorts(t *testing.T, g *gatetest.Gateway) (text, site string) {
 		t.Fatal(err)
 	}
 	text = string(raw)
-	live, sandbox, front := gatetest.FreePort(t), gatetest.FreePort(t), gatetest.FreePort(t)
+	live, sandbox, front, admin := gatetest.FreePort(t), gatetest.FreePort(t), gatetest.FreePort(t), gatetest.FreePort(t)
 	for _, r := range []struct {
 		old, new string
 		times    int
 	}{
 		{"admin localhost:2019", "admin " + g.AdminAddr, 1},
 		{"http://:8080 {", fmt.Sprintf("http://:%d {", front), 1},
+		{"http://localhost:8081 {", fmt.Sprintf("http://localhost:%d {", admin), 1},
 		{"localhost:9001", fmt.Sprintf("localhost:%d", live), 2},
 		{"localhost:9002", fmt.Sprintf("localhost:%d", sandbox), 2},
 	} {

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -39,6 +40,7 @@ type AdminSite struct {
 	app    *App
 	server *caddyhttp.Server // nil outside of a server
 	ending context.Context   // done when the server begins to shut down
+	log    *accessLog        // keeps verification codes out of Caddy's
 }
 
 // CaddyModule returns the Caddy module information.
@@ -60,6 +62,7 @@ func (s *AdminSite) Provision(ctx caddy.Context) error {
 	if err := s.app.checkLoopback(s.server); err != nil {
 		return err
 	}
+	s.log = newAccessLog(ctx, s.server, auth.VerificationCodeHeader)
 	ending, end := context.WithCancel(context.Background())
 	s.ending = ending
 	if s.server != nil {
@@ -77,6 +80,11 @@ const (
 
 // ServeHTTP answers one request. The next handler is never called: a site's fallback must not answer in the API's place.
 func (s *AdminSite) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	if e := s.log.begin(w, r); e != nil {
+		recorder, began := caddyhttp.NewResponseRecorder(w, nil, nil), time.Now()
+		w = recorder
+		defer func() { e.write(recorder, time.Since(began)) }()
+	}
 	h := w.Header()
 	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")

@@ -94,7 +94,11 @@ func (s *SMTP) client() (*mail.Client, error) {
 		options = append(options, mail.WithTLSConfig(s.o.TLSConfig))
 	}
 	if s.o.Username != "" {
-		options = append(options, mail.WithSMTPAuth(mail.SMTPAuthAutoDiscover), mail.WithUsername(s.o.Username), mail.WithPassword(s.o.Password.Reveal()))
+		auth := mail.SMTPAuthAutoDiscover
+		if s.o.Security == NoTLS {
+			auth = mail.SMTPAuthPlainNoEnc // on this machine: what is not encrypted crosses no network
+		}
+		options = append(options, mail.WithSMTPAuth(auth), mail.WithUsername(s.o.Username), mail.WithPassword(s.o.Password.Reveal()))
 	}
 	client, err := mail.NewClient(s.o.Host, options...)
 	if err != nil {

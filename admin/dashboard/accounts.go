@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"cmp"
 	"net/http"
 	"net/url"
 
@@ -32,7 +33,15 @@ type accountsPage struct {
 	More          string
 	Name          string // as a form was sent
 	Organization  string
-	NameOf        map[string]string // organizations by id
+	names         map[string]string // of organizations by id
+}
+
+// OrganizationOf names the organization of an account, "" if it belongs to none.
+func (p *accountsPage) OrganizationOf(a api.Account) string {
+	if a.Organization == nil {
+		return ""
+	}
+	return cmp.Or(p.names[*a.Organization], *a.Organization)
 }
 
 func (q *request) showAccounts() error {
@@ -44,14 +53,14 @@ func (q *request) showAccounts() error {
 }
 
 func (q *request) accountsPage() (*accountsPage, error) {
-	p := &accountsPage{Page: q.page("Accounts", "accounts"), NameOf: map[string]string{}}
+	p := &accountsPage{Page: q.page("Accounts", "accounts"), names: map[string]string{}}
 	organizations, _, err := pages(q, "/v1/organizations", nil, 100, func(o api.Organization) string { return o.ID })
 	if err != nil {
 		return nil, err
 	}
 	p.Organizations = organizations
 	for _, o := range organizations {
-		p.NameOf[o.ID] = o.Name
+		p.names[o.ID] = o.Name
 	}
 	asked := url.Values{"limit": {"50"}}
 	if after := q.query("after"); after != "" {

@@ -217,7 +217,7 @@ func (a *answer) check() {
 	if len(a.body) > 50<<10 && strings.HasPrefix(a.header.Get("Content-Type"), "text/html") {
 		a.t.Errorf("%s: the page has %d bytes, want less than 50 KiB", a.call, len(a.body))
 	}
-	for _, bad := range []string{" style=", "javascript:", "<script>", "onclick="} {
+	for _, bad := range []string{` style="`, `href="javascript:`, "<script>", "<style"} {
 		if strings.Contains(a.body, bad) {
 			a.t.Errorf("%s: the page has %q, which its policy forbids", a.call, bad)
 		}

@@ -16,7 +16,7 @@ import (
 	cdplog "github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
-	totpcode "github.com/pquerna/otp/totp"
+	"github.com/pquerna/otp/totp"
 )
 
 // The browser tests drive a real Chromium against the real binary. Pictures of all pages are kept for who wants to look at
@@ -324,10 +324,10 @@ func quoteJS(s string) string {
 	return string(text)
 }
 
-// totp is what an authenticator app shows for a secret.
-func totp(t *testing.T, secret string) string {
+// appCode is what an authenticator app shows for a secret.
+func appCode(t *testing.T, secret string) string {
 	t.Helper()
-	code, err := totpcode.GenerateCode(secret, time.Now())
+	code, err := totp.GenerateCode(secret, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

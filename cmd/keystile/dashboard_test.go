@@ -53,7 +53,7 @@ func (b *dashboardBed) invite(t *testing.T, grants ...any) string {
 	return token
 }
 
-const ownerPassword = "correct horse battery staple"
+const memberPassword = "correct horse battery staple"
 
 // signUp accepts an invitation in the browser.
 func (b *dashboardBed) signUp(t *testing.T, tab *tab, token, name, email string) {
@@ -63,8 +63,8 @@ func (b *dashboardBed) signUp(t *testing.T, tab *tab, token, name, email string)
 	if email != "" {
 		tab.fill("#email", email)
 	}
-	tab.fill("#password", ownerPassword)
-	tab.fill("#again", ownerPassword)
+	tab.fill("#password", memberPassword)
+	tab.fill("#again", memberPassword)
 	tab.press("Set password and sign in")
 	tab.sees("Welcome")
 	if at := tab.eval("location.href"); strings.Contains(at, token) {
@@ -141,7 +141,7 @@ func TestDashboardInBrowser(t *testing.T) {
 	// The first owner comes by the link and has a password and a request in a minute.
 	tab.open("/invitation#" + b.invite(t))
 	tab.gallery("invitation")
-	b.signUp(t, tab, b.invite(t), "Ada Lovelace", "ada@example.com")
+	b.signUp(t, tab, b.invite(t), "Kate", "kate@example.com")
 	tab.sees("Make your first request")
 	example := tab.eval(`document.querySelector("details.langs code").textContent`)
 	token := regexp.MustCompile(`sk_test_\w+`).FindString(example)
@@ -261,6 +261,10 @@ func TestDashboardInBrowser(t *testing.T) {
 	if status := b.call(t, "GET", "/v1/charges", restricted); status != 401 {
 		t.Errorf("the ended key: %d", status)
 	}
+
+	// Another owner goes on: a member is sent six codes in ten minutes.
+	tab = newTab(t, b.url)
+	b.signUp(t, tab, b.invite(t), "Ada Lovelace", "ada@example.com")
 	next := b.keyNamed(t, account.ID, "billing")
 	tab.open(in("live", "keys/"+next+"/rotate"))
 	tab.fill("#days", "30")
@@ -365,11 +369,11 @@ func TestDashboardInBrowser(t *testing.T) {
 	// The profile: an authenticator app with its recovery codes.
 	tab.open("/profile")
 	tab.gallery("profile")
-	tab.fill("#app-password", ownerPassword)
+	tab.fill("#app-password", memberPassword)
 	tab.press("Set up an app")
 	tab.gallery("profile-app")
 	app := strings.TrimSpace(tab.eval(`document.querySelector("ol code").textContent`))
-	tab.fill("#code", totp(t, app))
+	tab.fill("#code", appCode(t, app))
 	tab.press("Confirm")
 	tab.sees("Recovery codes")
 	tab.gallery("profile-codes")
@@ -386,10 +390,10 @@ func TestDashboardInBrowser(t *testing.T) {
 	tab.fill("#password", "wrong")
 	tab.press("Sign in")
 	tab.sees("password is wrong")
-	tab.fill("#password", ownerPassword)
+	tab.fill("#password", memberPassword)
 	tab.press("Sign in")
 	tab.sees("authenticator app")
-	tab.lacks(ownerPassword)
+	tab.lacks(memberPassword)
 	tab.gallery("sign-in-code")
 	tab.press("Use a recovery code")
 	tab.fill("#code", recovery[0])

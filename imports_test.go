@@ -31,7 +31,7 @@ var rooms = []room{
 	{packages: "keystore/keystoretest", may: []string{"keystore", "policy", "github.com/tink-crypto/tink-go/v2/..."}, never: []string{"net/http/..."}},
 	{packages: "requestlog", may: []string{"go.uber.org/zap/..."}, never: []string{"net/http/..."}},
 	{packages: "requestlog/...", may: []string{"requestlog", "go.uber.org/zap/...", "github.com/parquet-go/parquet-go/..."}, never: []string{"net/http/..."}},
-	{packages: "admin/auth", may: []string{"keystore", "policy", "go.uber.org/zap/...", "golang.org/x/crypto/argon2", "golang.org/x/oauth2/...", "github.com/coreos/go-oidc/v3/...", "github.com/pquerna/otp/..."}},
+	{packages: "admin/auth", may: []string{"keystore", "policy", "go.uber.org/zap/...", "golang.org/x/crypto/argon2", "golang.org/x/oauth2/...", "github.com/coreos/go-oidc/v3/...", "github.com/pquerna/otp/...", "github.com/boombuler/barcode/..."}},
 	{packages: "admin/notify", may: []string{"admin/auth", "admin/webhook", "policy", "go.uber.org/zap/...", "github.com/wneessen/go-mail/..."}},
 	{packages: "admin/dashboard", may: []string{"admin/api", "admin/auth", "keystore", "requestlog", "policy", "go.uber.org/zap/...", "github.com/boombuler/barcode/..."}},
 	{packages: "admin/...", may: []string{"admin/...", "keystore", "requestlog", "policy", "go.uber.org/zap/...", "github.com/danielgtaylor/huma/v2/..."}},

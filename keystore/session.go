@@ -2,15 +2,10 @@ package keystore
 
 import (
 	"context"
-	"encoding/binary"
-	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
-	"sync/atomic"
 	"time"
-
-	"go.uber.org/zap"
 
 	"github.com/keystile/keystile/policy"
 )
@@ -29,12 +24,6 @@ type Session struct {
 	Revision  uint64
 
 	seen *seenCell
-}
-
-// seenCell is when a session was last used. Every version of the row points to the same one.
-type seenCell struct {
-	last  atomic.Pointer[Usage]
-	saved atomic.Int64 // milliseconds of the use that was saved last
 }
 
 // How members sign in.
@@ -92,18 +81,6 @@ func (v *Snapshot) Sessions(member string) []*Session {
 
 // Expired says whether the session has reached its absolute end.
 func (s *Session) Expired(now time.Time) bool { return !now.Before(s.ExpiresAt) }
-
-// LastSeen is when and from where the session was last used, as far as this process knows; at first that is its sign-in.
-func (s *Session) LastSeen() Usage {
-	last := Usage{At: s.CreatedAt}
-	last.Address, _ = netip.ParseAddr(s.Address)
-	if s.seen != nil {
-		if seen := s.seen.last.Load(); seen != nil && seen.At.After(last.At) {
-			last = *seen
-		}
-	}
-	return last
-}
 
 // CreateSession signs a member in. The token for the cookie is in the answer and nowhere else. Sessions of the member that
 // have ended, and the oldest of too many, are removed with it.
@@ -192,72 +169,12 @@ func (c *change) removeSession(session *Session, told bool) error {
 		return fmt.Errorf("removing a session: %w", err)
 	}
 	c.rows = append(c.rows, Row{Table: TableSession, ID: session.ID})
+	c.ended = append(c.ended, session.ID)
 	if !told {
 		return nil
 	}
 	m, _ := first[*Member](c.txn, tableMembers, indexID, session.Member)
 	return c.memberEvent(EventSessionDeleted, session.ID, m, session.summary(), nil)
-}
-
-// TouchSession notes that a session was used. The first use in a minute is saved at once, so that a restart and other nodes
-// know it: what is not known to be in use ends.
-func (s *Store) TouchSession(ctx context.Context, session *Session, at time.Time, from netip.Addr) {
-	cell, at := session.seen, milliseconds(at)
-	if cell == nil || at.Before(session.LastSeen().At) {
-		return
-	}
-	cell.last.Store(&Usage{At: at, Address: from})
-	saved := cell.saved.Load()
-	if at.UnixMilli()-saved < seenInterval.Milliseconds() || !cell.saved.CompareAndSwap(saved, at.UnixMilli()) {
-		return
-	}
-	address := from.AsSlice()
-	data := append(binary.BigEndian.AppendUint64(make([]byte, 0, 8+len(address)), uint64(at.UnixMilli())), address...)
-	if err := s.keep(ctx, KeptRow{ID: seenID(session.ID), Expires: session.ExpiresAt, Data: data}); err != nil {
-		cell.saved.CompareAndSwap(at.UnixMilli(), saved)
-		s.logger.Warn("saving when a session was last used", zap.String("session", session.ID), zap.Error(err))
-	}
-}
-
-// RefreshSession reads from the backend when a session was last used: another node may have seen it since.
-func (s *Store) RefreshSession(ctx context.Context, session *Session) error {
-	row, err := s.backend.Kept(ctx, seenID(session.ID))
-	if err != nil {
-		return fmt.Errorf("reading when a session was last used: %w", err)
-	}
-	if row != nil {
-		session.sawKept(row.Data)
-	}
-	return nil
-}
-
-func (s *Session) sawKept(data []byte) {
-	if s.seen == nil || len(data) < 8 {
-		return
-	}
-	at := binary.BigEndian.Uint64(data)
-	if at > 1<<53 {
-		return
-	}
-	usage := Usage{At: time.UnixMilli(int64(at)).UTC()}
-	usage.Address, _ = netip.AddrFromSlice(data[8:])
-	if usage.At.After(s.LastSeen().At) {
-		s.seen.last.Store(&usage)
-		s.seen.saved.Store(usage.At.UnixMilli())
-	}
-}
-
-const seenPrefix = "session seen "
-
-func seenID(session string) string { return seenPrefix + session }
-
-// sessionSeen takes in one kept value at load.
-func (s *Store) sessionSeen(r KeptRow) {
-	if id, ok := strings.CutPrefix(r.ID, seenPrefix); ok {
-		if session, known := s.snap.Load().Session(id); known {
-			session.sawKept(r.Data)
-		}
-	}
 }
 
 // cleanUserAgent is what is kept of a user agent: the client writes it, and people read it.
@@ -280,68 +197,4 @@ func (s *Session) summary() map[string]any {
 	putText(out, "user_agent", s.UserAgent)
 	putTime(out, "expires_at", s.ExpiresAt)
 	return out
-}
-
-// The numbers of a session's fields. They are stored.
-const (
-	sessionID = iota + 1
-	sessionMethod
-	sessionAddress
-	sessionUserAgent
-	sessionCreatedAt
-	sessionRevision
-
-	sessionMember    = criticalField
-	sessionDigest    = criticalField + 1
-	sessionExpiresAt = criticalField + 2
-)
-
-func (s *Session) encode() []byte {
-	e := newEncoder(256)
-	e.string(sessionID, s.ID)
-	e.string(sessionMethod, s.Method)
-	e.string(sessionAddress, s.Address)
-	e.string(sessionUserAgent, s.UserAgent)
-	e.time(sessionCreatedAt, s.CreatedAt)
-	e.uint(sessionRevision, s.Revision)
-	e.string(sessionMember, s.Member)
-	e.bytes(sessionDigest, s.Digest[:])
-	e.time(sessionExpiresAt, s.ExpiresAt)
-	return e.finish()
-}
-
-func decodeSession(id string, data []byte) (*Session, error) {
-	s := &Session{seen: new(seenCell)}
-	err := decodeRecord(data, func(number uint64, value []byte) (err error) {
-		switch number {
-		case sessionID:
-			s.ID = string(value)
-		case sessionMethod:
-			s.Method = string(value)
-		case sessionAddress:
-			s.Address = string(value)
-		case sessionUserAgent:
-			s.UserAgent = string(value)
-		case sessionCreatedAt:
-			s.CreatedAt, err = decodeTime(value)
-		case sessionRevision:
-			s.Revision, err = decodeUint(value)
-		case sessionMember:
-			s.Member = string(value)
-		case sessionDigest:
-			err = decodeDigest(&s.Digest, value)
-		case sessionExpiresAt:
-			s.ExpiresAt, err = decodeTime(value)
-		default:
-			err = unknownField(number)
-		}
-		return err
-	})
-	if err == nil {
-		err = checkID(prefixSession, id, s.ID)
-	}
-	if err == nil && (s.Member == "" || s.Digest == policy.Digest{} || s.ExpiresAt.IsZero()) {
-		err = errors.New("the session has no member, no digest or no end") // fail closed
-	}
-	return s, err
 }

@@ -59,13 +59,13 @@ func secretFor(name string, expires time.Time) []byte {
 
 // keep keeps one value and sees to it that it is destroyed at its end, with the saved answers.
 func (s *Store) keep(ctx context.Context, row KeptRow) error {
+	if s.AnswersFull() { // what is over makes room
+		return errNoRoom
+	}
 	k := s.answers
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	old, there := k.byID[row.ID]
-	if !there && len(k.byID) >= maxAnswers {
-		return errNoRoom
-	}
+	old := k.byID[row.ID]
 	if err := s.backend.Keep(ctx, []KeptRow{row}, nil); err != nil {
 		return fmt.Errorf("keeping a value: %w", err)
 	}
@@ -99,7 +99,7 @@ const (
 	metaLedger    = "ledger"
 	ledgerForm    = 1
 	ledgerEntry   = 16 + 8 + 4 // name, end, count
-	ledgerEntries = 4096
+	ledgerEntries = 16_384
 	ledgerSwaps   = 200 // how often a swap is tried before the store counts as busy
 )
 

@@ -131,6 +131,7 @@ func (s *Store) publishLocked(c *change) {
 		keys: s.snap.Load().keys + c.newKeys,
 	})
 	s.pending = nil
+	s.forgetSeen(c.ended)
 	if c.arrival != nil {
 		c.arrival.durable = true
 		go s.arrive(c.arrival)

@@ -146,10 +146,6 @@ func (c *call) idempotencyKey(data []byte) (IdempotencyKey, error) {
 	if len(lines) == 0 {
 		return IdempotencyKey{}, nil
 	}
-	if c.caller == nil {
-		// What is kept is kept for its caller, and here nobody is one.
-		return IdempotencyKey{}, badParam(idempotencyHeader, "this call takes no Idempotency-Key: nobody has signed in yet")
-	}
 	key := lines[0]
 	if len(lines) > 1 || len(key) == 0 || len(key) > maxIdempotencyKey || printable(key, maxIdempotencyKey) != key {
 		return IdempotencyKey{}, badParam(idempotencyHeader, "Idempotency-Key must be given once and have 1 to %d visible ASCII characters", maxIdempotencyKey)

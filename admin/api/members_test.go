@@ -1,7 +1,12 @@
 package api_test
 
 import (
+	"bytes"
+	"encoding/json"
+	"fmt"
 	"net/http"
+	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -196,14 +201,20 @@ func TestMemberGrants(t *testing.T) {
 		}
 	}
 	f.do("GET", "/v1/members/"+boss, nil, with...).fails(404, "resource_missing", "")
+	verified := func(operation, id string, body any) []string {
+		f.advance(10 * time.Minute)
+		return f.verify(cookie, operation, id, body)
+	}
+	mine := map[string]any{"email": "mine@example.com"}
 	for _, id := range []string{both, strong} {
-		f.do("POST", "/v1/members/"+id+"/invitation", "{}", with...).fails(403, codeFor(id == both), "")
-		f.do("PATCH", "/v1/members/"+id, map[string]any{"email": "mine@example.com"}, with...).fails(403, codeFor(id == both), "")
+		f.do("POST", "/v1/members/"+id+"/invitation", "{}", verified("renew_invitation", id, nil)...).fails(403, codeFor(id == both), "")
+		f.do("PATCH", "/v1/members/"+id, mine, verified("update_member", id, mine)...).fails(403, codeFor(id == both), "")
 		f.do("DELETE", "/v1/members/"+id, "{}", with...).fails(403, codeFor(id == both), "")
 		f.do("DELETE", "/v1/members/"+id+"/sessions", "{}", with...).fails(403, codeFor(id == both), "")
 	}
 	f.do("PATCH", "/v1/members/"+strong, map[string]any{"grants": []any{map[string]any{"role": "viewer", "account": a.ID}}}, with...).fails(403, "role_insufficient", "")
-	f.do("PATCH", "/v1/members/"+both, map[string]any{"grants": []any{map[string]any{"role": "owner", "account": a.ID}}}, with...).fails(403, "role_insufficient", "role")
+	stronger := map[string]any{"grants": []any{map[string]any{"role": "owner", "account": a.ID}}}
+	f.do("PATCH", "/v1/members/"+both, stronger, verified("update_member", both, stronger)...).fails(403, "role_insufficient", "role")
 	f.do("PATCH", "/v1/members/"+both, map[string]any{"grants": []any{map[string]any{"role": "viewer", "account": b.ID}}}, with...).fails(404, "resource_missing", "account")
 	f.do("PATCH", "/v1/members/"+both, map[string]any{"grants": []any{map[string]any{"role": "viewer"}}}, with...).fails(403, "scope_insufficient", "")
 	m := as[api.Member](f.ok("GET", "/v1/members/"+both, nil))
@@ -365,5 +376,114 @@ func TestMountCaller(t *testing.T) {
 	digest := policy.DigestOf(strings.TrimPrefix(cookie, "keystile_session="))
 	if _, ok := f.store.Snapshot().SessionByDigest(&digest); !ok {
 		t.Error("the cookie is not kept by its digest")
+	}
+}
+
+// TestLockoutOfOthers: guesses from elsewhere do not lock a member out of the address where they have a session.
+func TestLockoutOfOthers(t *testing.T) {
+	t.Parallel()
+	f := newMemberFixture(t)
+	_, token := f.invite(map[string]any{"email": "jenny@example.com", "grants": []any{owner()}})
+	at := func(address string, path string, body map[string]any) int {
+		t.Helper()
+		data, err := json.Marshal(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := httptest.NewRequest("POST", path, bytes.NewReader(data))
+		r.Header.Set("Content-Type", "application/json")
+		r = r.WithContext(auth.WithClient(r.Context(), auth.Client{Address: netip.MustParseAddr(address)}))
+		w := httptest.NewRecorder()
+		f.handler.ServeHTTP(w, r)
+		return w.Code
+	}
+	if status := at("192.0.2.1", "/v1/invitations/accept", map[string]any{"invitation": token, "name": "Jenny", "password": testPassword}); status != 200 {
+		t.Fatalf("accepting: %d", status)
+	}
+	for i := range 12 {
+		at(fmt.Sprintf("198.51.100.%d", i), "/v1/session", map[string]any{"email": "jenny@example.com", "password": "wrong password"})
+	}
+	sign := map[string]any{"email": "jenny@example.com", "password": testPassword}
+	if status := at("203.0.113.1", "/v1/session", sign); status != 429 {
+		t.Errorf("from elsewhere: %d, want 429", status)
+	}
+	if status := at("192.0.2.1", "/v1/session", sign); status != 200 {
+		t.Errorf("from where the member is: %d, want 200", status)
+	}
+}
+
+func TestQRCode(t *testing.T) {
+	t.Parallel()
+	rows, err := auth.QRCode(policy.TokenFrom("otpauth://totp/Keystile:jenny@example.com?secret=JBSWY3DPEHPK3PXP&issuer=Keystile"))
+	if err != nil || len(rows) < 21 || len(rows) != len(rows[0]) || !rows[0][0] || rows[1][1] || !rows[3][3] {
+		t.Errorf("%d rows, %v: no finder stands in the corner", len(rows), err)
+	}
+}
+
+// TestSelfCalls: calls about a signed-in member are for signed-in members only, whatever else somebody may do; passwords and
+// codes make nothing that is kept.
+func TestSelfCalls(t *testing.T) {
+	t.Parallel()
+	f := newMemberFixture(t)
+	_, cookie := f.member("jenny@example.com", map[string]any{"role": "viewer"})
+	proof := map[string]any{"current_password": testPassword, "code": "123456"}
+	for call, body := range map[string]any{
+		"GET /v1/session": nil, "DELETE /v1/session": nil, "GET /v1/sessions": nil, "DELETE /v1/sessions": nil,
+		"DELETE /v1/sessions/ses_8DpB666ojJIBrHTw33ZR": nil,
+		"POST /v1/session/password":                    map[string]any{"current_password": testPassword, "password": testPassword},
+		"POST /v1/session/totp":                        map[string]any{"current_password": testPassword},
+		"POST /v1/session/totp/confirm":                map[string]any{"code": "123456"},
+		"POST /v1/session/totp/remove":                 proof,
+		"POST /v1/session/recovery_codes":              proof,
+		"POST /v1/verifications":                       map[string]any{"operation": "create_key"},
+	} {
+		method, path, _ := strings.Cut(call, " ")
+		f.do(method, path, body).fails(403, "session_required", "") // root has no session
+		if method == "POST" && path != "/v1/verifications" {
+			f.do(method, path, body, "Cookie", cookie, "Idempotency-Key", "k").fails(400, "parameter_invalid", "Idempotency-Key")
+		}
+	}
+	f.do("POST", "/v1/session", map[string]any{"email": "jenny@example.com", "password": testPassword}, "Idempotency-Key", "k").
+		fails(400, "parameter_invalid", "Idempotency-Key")
+	f.ok("DELETE", "/v1/sessions", "{}", "Cookie", cookie)
+	f.ok("GET", "/v1/session", nil, "Cookie", cookie)
+}
+
+// TestStill: who streams is asked for again and again, and is no longer let in once the session ends or the grant is weaker.
+func TestStill(t *testing.T) {
+	t.Parallel()
+	f := newMemberFixture(t)
+	f.member("keeper@example.com", owner())
+	id, cookie := f.member("jenny@example.com", owner())
+	caller := func(scope string) *auth.Caller {
+		t.Helper()
+		r := httptest.NewRequest("GET", "/v1/request_logs/tail", nil)
+		r.Header.Set("Cookie", cookie)
+		if scope != "" {
+			r.Header.Set(auth.ScopeHeader, scope)
+		}
+		c, err := f.sessions.Caller(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	account := f.account("A")
+	whole, one := caller(""), caller(account.ID)
+	if !whole.Still() || !one.Still() || one.Account != account.ID || one.Role != keystore.RoleOwner {
+		t.Fatalf("%+v, %+v", whole, one)
+	}
+	f.ok("PATCH", "/v1/members/"+id, map[string]any{"grants": []any{map[string]any{"role": "owner", "account": account.ID}}})
+	if whole.Still() || !one.Still() {
+		t.Errorf("after the grant was narrowed: %v, %v", whole.Still(), one.Still())
+	}
+	f.ok("PATCH", "/v1/members/"+id, map[string]any{"grants": []any{map[string]any{"role": "viewer", "account": account.ID}}})
+	if one.Still() {
+		t.Error("a weaker role is taken for the stronger one")
+	}
+	one = caller("")
+	f.ok("DELETE", "/v1/members/"+id+"/sessions", nil)
+	if one.Still() {
+		t.Error("the session has ended")
 	}
 }

@@ -25,6 +25,7 @@ type operation struct {
 	headers      []extra  // request headers that the call reads for itself
 	etag         bool     // the answer has an ETag
 	precondition bool     // If-Match is honoured
+	unkept       bool     // a POST with a password or a code in its body: no Idempotency-Key, since its fingerprint would be a fast hash of them at rest
 	media        string   // content types of success, separated by spaces, if it is not JSON of the output type
 	_            struct{} // keyed literals only
 }
@@ -70,7 +71,11 @@ func handle[In, Out any](a *API, op operation, fn func(*call, *In) (Out, error))
 			}
 			return answer{status: op.status, revision: c.revision, body: marshal(out)}, nil
 		}
-		if op.method == http.MethodPost {
+		switch {
+		case op.unkept && len(c.r.Header.Values(idempotencyHeader)) > 0:
+			c.fail(badParam(idempotencyHeader, "this call takes no Idempotency-Key: nothing that is made of a password or a code is kept"))
+			return
+		case op.method == http.MethodPost && !op.unkept:
 			c.once(data, run)
 			return
 		}
@@ -136,10 +141,21 @@ func (a *API) newDocument() {
 			Type: "http", Scheme: "bearer", BearerFormat: "adm_…", Description: "An admin token, as keystile token create prints it",
 		}}
 	}
+	if a.Sessions != nil {
+		if a.document.Components.SecuritySchemes == nil {
+			a.document.Components.SecuritySchemes = map[string]*huma.SecurityScheme{}
+		}
+		a.document.Components.SecuritySchemes[sessionScheme] = &huma.SecurityScheme{
+			Type: "apiKey", In: "cookie", Name: auth.SecureCookieName, Description: "The session of a signed-in member, as POST /v1/session sets it; without TLS the name has no __Host-",
+		}
+	}
 }
 
-// securityScheme is the name of the admin token in the document.
-const securityScheme = "admin_token"
+// The names of the credentials in the document.
+const (
+	securityScheme = "admin_token"
+	sessionScheme  = "session"
+)
 
 // newOperation adds one operation to the document and makes the binder of its input.
 func (a *API) newOperation(op operation, in, out reflect.Type) *binder {
@@ -167,8 +183,13 @@ func (a *API) newOperation(op operation, in, out reflect.Type) *binder {
 	for _, status := range possibleErrors(op) {
 		o.Responses[strconv.Itoa(status)] = &huma.Response{Ref: "#/components/responses/Error"}
 	}
-	if rule, _ := auth.RuleOf(op.id); a.Tokens && !rule.Public {
-		o.Security = []map[string][]string{{securityScheme: {}}}
+	if rule, _ := auth.RuleOf(op.id); !rule.Public {
+		if a.Tokens && !rule.Self {
+			o.Security = append(o.Security, map[string][]string{securityScheme: {}})
+		}
+		if a.Sessions != nil {
+			o.Security = append(o.Security, map[string][]string{sessionScheme: {}})
+		}
 	}
 	a.document.AddOperation(o)
 	a.operations = append(a.operations, o)
@@ -184,7 +205,7 @@ func (a *API) success(op operation, out reflect.Type) *huma.Response {
 	if op.etag {
 		r.Headers["ETag"] = &huma.Header{Description: "The object's revision, for If-Match", Schema: &huma.Schema{Type: huma.TypeString}}
 	}
-	if op.method == http.MethodPost {
+	if op.method == http.MethodPost && !op.unkept {
 		r.Headers["Idempotent-Replayed"] = &huma.Header{
 			Description: "true if this is the saved answer of an earlier call with the same Idempotency-Key", Schema: &huma.Schema{Type: huma.TypeString},
 		}
@@ -208,7 +229,7 @@ func requestIDHeader() *huma.Header {
 
 func headerParams(op operation) []*huma.Param {
 	var out []*huma.Param
-	if op.method == http.MethodPost {
+	if op.method == http.MethodPost && !op.unkept {
 		most := maxIdempotencyKey
 		out = append(out, &huma.Param{
 			Name: idempotencyHeader, In: "header", Schema: &huma.Schema{Type: huma.TypeString, MaxLength: &most},

@@ -71,22 +71,22 @@ type proofInput struct {
 func (a *API) registerOwnCredentials() {
 	const tag = "sessions"
 	handle(a, operation{
-		method: http.MethodPost, path: "/v1/session/password", id: "change_password", tag: tag, summary: "Change one's own password",
+		method: http.MethodPost, path: "/v1/session/password", id: "change_password", tag: tag, unkept: true, summary: "Change one's own password",
 		description: "One's other sessions end.",
 	}, a.changePassword)
 	handle(a, operation{
-		method: http.MethodPost, path: "/v1/session/totp", id: "enroll_totp", tag: tag, summary: "Begin to enrol an authenticator app",
+		method: http.MethodPost, path: "/v1/session/totp", id: "enroll_totp", tag: tag, unkept: true, summary: "Begin to enrol an authenticator app",
 		description: "It counts once it is confirmed, within ten minutes.",
 	}, a.enrollTOTP)
 	handle(a, operation{
-		method: http.MethodPost, path: "/v1/session/totp/confirm", id: "confirm_totp", tag: tag, summary: "Enrol an authenticator app",
+		method: http.MethodPost, path: "/v1/session/totp/confirm", id: "confirm_totp", tag: tag, unkept: true, summary: "Enrol an authenticator app",
 		description: "Answers ten recovery codes, which nobody can read again. One's other sessions end.",
 	}, a.confirmTOTP)
 	handle(a, operation{
-		method: http.MethodPost, path: "/v1/session/totp/remove", id: "remove_totp", tag: tag, summary: "Remove one's authenticator app",
+		method: http.MethodPost, path: "/v1/session/totp/remove", id: "remove_totp", tag: tag, unkept: true, summary: "Remove one's authenticator app",
 	}, a.removeTOTP)
 	handle(a, operation{
-		method: http.MethodPost, path: "/v1/session/recovery_codes", id: "create_recovery_codes", tag: tag, summary: "Replace one's recovery codes",
+		method: http.MethodPost, path: "/v1/session/recovery_codes", id: "create_recovery_codes", tag: tag, unkept: true, summary: "Replace one's recovery codes",
 	}, a.newRecoveryCodes)
 }
 

@@ -68,12 +68,12 @@ type noInput struct{}
 func (a *API) registerSessions() {
 	const tag = "sessions"
 	handle(a, operation{
-		method: http.MethodPost, path: "/v1/invitations/accept", id: "accept_invitation", tag: tag, summary: "Accept an invitation",
+		method: http.MethodPost, path: "/v1/invitations/accept", id: "accept_invitation", tag: tag, unkept: true, summary: "Accept an invitation",
 		errors:      []int{http.StatusNotFound, http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests},
 		description: "Makes the invited person a member and signs them in: the answer sets the session's cookie.",
 	}, a.acceptInvitation)
 	handle(a, operation{
-		method: http.MethodPost, path: "/v1/session", id: "sign_in", tag: tag, summary: "Sign in",
+		method: http.MethodPost, path: "/v1/session", id: "sign_in", tag: tag, unkept: true, summary: "Sign in",
 		errors: []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests},
 		description: "The answer sets the session's cookie. A member with an authenticator app who gives no code is answered 401 totp_required. " +
 			"Calls of a signed-in member name in the header Keystile-Scope which of their grants they are made by, as installation or by the id of an organization or an account, " +

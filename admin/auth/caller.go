@@ -132,8 +132,9 @@ func (c *Caller) Covers(d policy.Directory, account, organization string) bool {
 	return organization == c.Organization
 }
 
-// MayGrant says whether the caller may make or take away an admin token or a member's grant with these rights: none that reaches further than
-// the caller, and owners are for owners. What it is limited to must be covered; that is the caller of this to check first.
+// MayGrant says whether the caller may make or take away an admin token or a member's grant with these rights: none that
+// reaches further than the caller, and owners are for owners. What it is limited to must be covered; that is for the caller
+// of this to check first.
 func (c *Caller) MayGrant(role keystore.Role, organization, account string) error {
 	if !c.Role.Includes(role) {
 		r := forbidden(CodeRole, "the role %s may not handle what has the role %s: nobody hands on more than they have", c.Role, role)

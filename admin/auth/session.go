@@ -32,8 +32,10 @@ const (
 	// or an account.
 	ScopeHeader = "Keystile-Scope"
 
+	// SecureCookieName is the session's cookie: browsers take it by TLS only, for the whole host and from nobody else. Without
+	// TLS the name is a plain one.
+	SecureCookieName = "__Host-keystile_session"
 	cookieName       = "keystile_session"
-	secureCookieName = "__Host-keystile_session" // browsers take it by TLS only, for the whole host and from nobody else
 )
 
 // InvitationLink is the link by which an invitation is accepted, at the site with this URL.
@@ -230,6 +232,20 @@ func (s *Session) Role(scope Scope) keystore.Role {
 	return s.sessions.role(s.Member, scope)
 }
 
+// Owners are the members who answer for a scope, for who has to ask for more rights there. Who has no role there at all is
+// told of nobody.
+func (s *Session) Owners(scope Scope) []*keystore.Member {
+	if s.Role(scope) == "" {
+		return nil
+	}
+	owns := func(m *keystore.Member) bool { return m.Active && s.sessions.role(m, scope) == keystore.RoleOwner }
+	owners, _, err := s.sessions.Store.Snapshot().Members(keystore.Page{Limit: 20}, owns)
+	if err != nil {
+		return nil
+	}
+	return owners
+}
+
 // Actor is the member as events name them.
 func (s *Session) Actor() keystore.Actor {
 	actor := keystore.Actor{Kind: "member", ID: s.Member.ID, Name: s.Member.Name}
@@ -289,7 +305,7 @@ func (a *Sessions) Live(member string) []*keystore.Session {
 
 func nameOfCookie(c Client) string {
 	if c.Secure {
-		return secureCookieName
+		return SecureCookieName
 	}
 	return cookieName
 }

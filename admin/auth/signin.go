@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -28,10 +29,15 @@ const codesAnHour = 20
 func (a *Sessions) SignIn(r *http.Request, in SignIn) (*Session, *http.Cookie, error) {
 	ctx, now := r.Context(), a.Now()
 	email := keystore.NormalEmail(in.Email)
-	if err := a.lockedOut(ctx, email, now); err != nil {
+	m, known := a.Store.Snapshot().MemberByEmail(email)
+	name := email
+	if known && a.cameFrom(m.ID, ClientFrom(ctx)) {
+		// Others' guesses must not lock a member out of the place where they use to sign in.
+		name += " at " + addressName(ClientFrom(ctx))
+	}
+	if err := a.lockedOut(ctx, name, now); err != nil {
 		return nil, nil, err
 	}
-	m, known := a.Store.Snapshot().MemberByEmail(email)
 	creds := new(keystore.Credentials)
 	if known && m.Active {
 		var err error
@@ -44,7 +50,7 @@ func (a *Sessions) SignIn(r *http.Request, in SignIn) (*Session, *http.Cookie, e
 		return nil, nil, err
 	}
 	if !match {
-		a.failed(ctx, email, now)
+		a.failed(ctx, name, now)
 		return nil, nil, &Refusal{
 			Status: http.StatusUnauthorized, Code: CodeCredentials,
 			Message: "the e-mail address or the password is wrong",
@@ -54,16 +60,25 @@ func (a *Sessions) SignIn(r *http.Request, in SignIn) (*Session, *http.Cookie, e
 	if m.HasTOTP {
 		if method, err = a.secondFactor(ctx, m, creds, in, now); err != nil {
 			if refusal, ok := asRefusal(err); ok && refusal.Code == CodeTOTP {
-				a.failed(ctx, email, now)
+				a.failed(ctx, name, now)
 			}
 			return nil, nil, err
 		}
 	}
-	a.members.clear(email)
+	a.members.clear(name)
 	if old {
 		a.rehash(ctx, m, creds.Password, in.Password)
 	}
 	return a.start(r, m, method)
+}
+
+// cameFrom says whether a member has a session that began at the client's address.
+func (a *Sessions) cameFrom(member string, c Client) bool {
+	if !c.Address.IsValid() {
+		return false
+	}
+	address := c.Address.String()
+	return slices.ContainsFunc(a.Live(member), func(row *keystore.Session) bool { return row.Address == address })
 }
 
 // addressName is what shares a count of failed sign-ins: an IPv4 address, an IPv6 /64, since one host has a whole /64.
@@ -77,12 +92,12 @@ func addressName(c Client) string {
 	return address.String() // all unknown clients share one
 }
 
-// lockedOut refuses an address and an e-mail address that have failed too often. It asks nothing about members: the answer
+// lockedOut refuses a client address and an e-mail address (name, "" for none) that have failed too often. It asks nothing about members: the answer
 // for one who is not there is the same.
-func (a *Sessions) lockedOut(ctx context.Context, email string, now time.Time) error {
+func (a *Sessions) lockedOut(ctx context.Context, name string, now time.Time) error {
 	wait := a.addresses.locked(addressName(ClientFrom(ctx)), now)
-	if email != "" {
-		wait = max(wait, a.members.locked(email, now))
+	if name != "" {
+		wait = max(wait, a.members.locked(name, now))
 	}
 	if wait == 0 {
 		return nil
@@ -90,12 +105,12 @@ func (a *Sessions) lockedOut(ctx context.Context, email string, now time.Time) e
 	return &Refusal{Status: http.StatusTooManyRequests, Code: CodeLocked, RetryAfter: wait, Message: "too many failed tries: wait a while, then try again"}
 }
 
-func (a *Sessions) failed(ctx context.Context, email string, now time.Time) {
+func (a *Sessions) failed(ctx context.Context, name string, now time.Time) {
 	client := ClientFrom(ctx)
 	if a.addresses.fail(addressName(client), now) {
 		a.Logger.Warn("locked an address out of signing in: too many failed tries", zap.Stringer("address", client.Address))
 	}
-	if email != "" && a.members.fail(email, now) {
+	if name != "" && a.members.fail(name, now) {
 		a.Logger.Warn("locked a member's address out of signing in: too many failed tries", zap.Stringer("address", client.Address))
 	}
 }

@@ -28,9 +28,9 @@ func init() {
 	httpcaddyfile.RegisterDirectiveOrder("keystile_admin", httpcaddyfile.Before, "respond")
 }
 
-// AdminSite serves Keystile's admin API under /v1, to callers with an admin token (`Authorization: Bearer adm_…`) and to
-// members who have signed in (a cookie). The API's document at /v1/openapi.json and its readable form at /v1/docs are open. It answers every request and calls no handler
-// after it.
+// AdminSite serves Keystile's dashboard at /, and its admin API under /v1, to callers with an admin token
+// (`Authorization: Bearer adm_…`) and to members who have signed in (a cookie). The API's document at /v1/openapi.json and its
+// readable form at /v1/docs are open. It answers every request and calls no handler after it.
 //
 // With the app's `verification log` it must listen on loopback addresses only: anything else is refused at load.
 //

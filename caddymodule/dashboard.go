@@ -19,6 +19,7 @@ func (a *App) newDashboard(g *gate, api http.Handler) (http.Handler, error) {
 		Visitor:    dashboard.Visitors(a.run.store.sessions),
 		Seal:       g.store.SealText,
 		Open:       g.store.OpenText,
+		OIDC:       g.members.oidc != nil,
 		Owners:     func(s auth.Scope) []string { return ownersOf(g.store, s) },
 		ExampleURL: a.demoURL,
 		Prefix:     mountPrefix,

@@ -1,12 +1,12 @@
 package dashboard
 
 import (
-	"bytes"
 	"fmt"
-
-	"github.com/boombuler/barcode/qr"
+	"strings"
 
 	"github.com/keystile/keystile/admin/api"
+	"github.com/keystile/keystile/admin/auth"
+	"github.com/keystile/keystile/policy"
 )
 
 func appPages() []route {
@@ -43,7 +43,7 @@ func (q *request) enrollApp() error {
 	if err != nil {
 		return q.appFailure(err)
 	}
-	code, err := newQR(string(app.URL))
+	code, err := newQR(app.URL)
 	if err != nil {
 		return err
 	}
@@ -122,21 +122,17 @@ type qrCode struct {
 	Path string
 }
 
-// newQR draws a text. The picture stands in the page itself, so that no address leads to it.
-func newQR(text string) (*qrCode, error) {
-	code, err := qr.Encode(text, qr.M, qr.Unicode)
+// newQR draws what an authenticator app is set up with. The picture stands in the page itself, so that no address leads to it.
+func newQR(url api.Token) (*qrCode, error) {
+	rows, err := auth.QRCode(policy.TokenFrom(string(url)))
 	if err != nil {
-		return nil, fmt.Errorf("drawing a QR code: %w", err)
+		return nil, err
 	}
-	var b bytes.Buffer
-	size := code.Bounds().Dx()
-	for y := range size {
-		for x := 0; x < size; x++ {
+	var b strings.Builder
+	for y, row := range rows {
+		for x := 0; x < len(row); x++ {
 			run := 0
-			for x+run < size {
-				if r, _, _, _ := code.At(x+run, y).RGBA(); r != 0 {
-					break
-				}
+			for x+run < len(row) && row[x+run] {
 				run++
 			}
 			if run > 0 {
@@ -145,5 +141,5 @@ func newQR(text string) (*qrCode, error) {
 			}
 		}
 	}
-	return &qrCode{Size: size, Path: b.String()}, nil
+	return &qrCode{Size: len(rows), Path: b.String()}, nil
 }

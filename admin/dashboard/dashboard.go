@@ -26,6 +26,9 @@ type Config struct {
 	// Without them both steps are one form.
 	Seal, Open func(purpose string, text []byte) ([]byte, error)
 
+	// OIDC says that the API signs members in by an identity provider, too.
+	OIDC bool
+
 	// Owners names the people who can give rights in a scope, for who has to ask them. Default: nobody is named.
 	Owners func(auth.Scope) []string
 
@@ -87,7 +90,7 @@ func New(c Config) (*Dashboard, error) {
 		c.Prefix = func(*http.Request) string { return "" }
 	}
 	if c.ExampleURL == nil {
-		c.ExampleURL = func() string { return "https://api.example.com/v1/charges" }
+		c.ExampleURL = func() string { return exampleAddress }
 	}
 	if c.Now == nil {
 		c.Now = time.Now

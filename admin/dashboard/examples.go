@@ -2,6 +2,9 @@ package dashboard
 
 import "strings"
 
+// exampleAddress stands in examples where nobody said which request works.
+const exampleAddress = "https://api.example.com/v1/charges"
+
 // example is a program that makes one request.
 type example struct{ Name, Code string }
 

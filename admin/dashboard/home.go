@@ -26,27 +26,28 @@ type homePage struct {
 }
 
 func (q *request) showHome() error {
-	p := &homePage{Page: q.page("Home", "home")}
 	address := q.ExampleURL()
+	if address == "" { // no site of this process has the gateway
+		address = exampleAddress
+	}
 	token, err := policy.GenerateToken(rand.Reader, policy.KindSecret, policy.ModeSandbox)
 	if err != nil {
 		return err
 	}
 	shown := token.Reveal() // of nobody: drawn for this page
-	if q.caller == nil {
-		p.Examples = examples(address, shown)
-		return q.show("home", p)
-	}
-	account, err := q.homeAccount()
-	if err != nil {
-		return err
+	var account *api.Account
+	if q.caller != nil {
+		if account, err = q.homeAccount(); err != nil {
+			return err
+		}
 	}
 	if account == nil {
-		p.Examples = examples(address, shown)
-		return q.show("home", p)
+		return q.show("home", &homePage{Page: q.page("Home", "home"), Examples: examples(address, shown)})
 	}
+	// From here on the page is about that account's sandbox, as its examples are.
 	scope := Scope{Account: account.ID, Mode: modeSandbox}
-	p.Accounts, p.Account = true, account.Name
+	q.scope, q.owner = scope, ownerName{ID: account.ID, Name: account.Name}
+	p := &homePage{Page: q.page("Home", "home"), Accounts: true, Account: account.Name}
 	p.KeysURL, p.LogsURL = p.To(scope.path("keys")), p.To(scope.path("logs"))
 	key, own := q.ownSandboxKey(account)
 	if own != "" {

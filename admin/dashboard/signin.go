@@ -34,7 +34,14 @@ type signInPage struct {
 	Recovery bool   // the second step takes a recovery code
 	Code     bool   // it is the second step
 	Wrong    string
-	OIDC     string // name of the identity provider, "" if there is none
+}
+
+// Provider is the address that leads to the identity provider, "" if there is none.
+func (p *signInPage) Provider() string {
+	if !p.q.OIDC {
+		return ""
+	}
+	return p.To("/v1/session/oidc")
 }
 
 // stepTime is how long there is for the second step.

@@ -13,6 +13,7 @@ import (
 var functions = template.FuncMap{
 	"when":     when,
 	"day":      day,
+	"exactly":  exactly,
 	"left":     left,
 	"count":    func(n any) string { return count(whole(n)) },
 	"plural":   func(n any, word string) string { return plural(whole(n), word) },
@@ -32,6 +33,16 @@ func when(at any) template.HTML {
 	}
 	t = t.UTC()
 	return template.HTML(`<time datetime="` + t.Format(time.RFC3339) + `">` + t.Format("2 Jan 2006, 15:04") + ` UTC</time>`)
+}
+
+// exactly is when to the second.
+func exactly(at any) template.HTML {
+	t, ok := moment(at)
+	if !ok {
+		return "never"
+	}
+	t = t.UTC()
+	return template.HTML(`<time datetime="` + t.Format(time.RFC3339) + `" data-seconds>` + t.Format("2 Jan 2006, 15:04:05") + ` UTC</time>`)
 }
 
 // day is when without the time of day.

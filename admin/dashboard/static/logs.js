@@ -35,6 +35,7 @@
 		tr.append(status, th);
 		if (wide) tr.append(cell("Decision", words(r.decision || "none")), cell("Key", r.token_masked ? element("code", r.token_masked) : element("span", "none", { className: "dim" })), cell("Address", element("code", r.client_address ?? "unknown")));
 		const time = element("time", "", { dateTime: r.time });
+		time.dataset.seconds = "";
 		tr.append(cell("Time", time));
 		body.prepend(tr);
 		localTimes(tr);

@@ -11,7 +11,7 @@ const localTimes = root => root.querySelectorAll("time[datetime]").forEach(t => 
 	t.title = at.toISOString();
 	const day = { day: "numeric", month: "short", year: "numeric" };
 	t.textContent = "day" in t.dataset ? at.toLocaleDateString(undefined, day)
-		: at.toLocaleString(undefined, { ...day, hour: "2-digit", minute: "2-digit" });
+		: at.toLocaleString(undefined, { ...day, hour: "2-digit", minute: "2-digit", second: "seconds" in t.dataset ? "2-digit" : undefined });
 });
 localTimes(document);
 

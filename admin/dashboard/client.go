@@ -86,6 +86,7 @@ func (q *request) apiRequest(c call) (*http.Request, error) {
 		r.Header[name] = values
 	}
 	r.Host, r.RemoteAddr = q.r.Host, q.r.RemoteAddr
+	r.Header.Set("User-Agent", q.r.UserAgent()) // sessions show it
 	return r, nil
 }
 

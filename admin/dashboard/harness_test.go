@@ -34,6 +34,7 @@ type fixture struct {
 	viewer *visitor // nil: a guest
 
 	account, organization string
+	answers               []*answer // all of them
 }
 
 var by = keystore.Actor{Kind: "local", Name: "test"}
@@ -196,6 +197,9 @@ func (f *fixture) send(r *http.Request, headers []string) *answer {
 	f.handler.ServeHTTP(w, r)
 	a := &answer{t: f.t, call: r.Method + " " + r.URL.RequestURI(), status: w.Code, header: w.Header(), body: w.Body.String()}
 	a.check()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.answers = append(f.answers, a)
 	return a
 }
 

@@ -428,3 +428,49 @@ func (b *dashboardBed) keyNamed(t *testing.T, account, name string) string {
 	t.Fatalf("no key %q", name)
 	return ""
 }
+
+// TestDashboardFirstRun: the example as it stands, for somebody who has never seen it: from the link that the first start
+// prints to the first accepted request, by what the pages say and nothing else.
+func TestDashboardFirstRun(t *testing.T) {
+	t.Parallel()
+	g := gatetest.New(t)
+	text, _ := exampleOnFreePorts(t, g)
+	g.WriteConfig(t, text)
+	g.Start(t)
+	var link []string
+	for end := time.Now().Add(browserLimit); len(link) == 0 && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		stdout, _ := g.Output()
+		link = regexp.MustCompile(`(http://localhost:\d+)/invitation#(\S+)`).FindStringSubmatch(stdout)
+	}
+	if link == nil {
+		t.Fatal("the first start printed no link")
+	}
+	began := time.Now()
+	b := &dashboardBed{Gateway: g, url: link[1]}
+	tab := newTab(t, b.url)
+	b.signUp(t, tab, link[2], "Ada Lovelace", "ada@example.com")
+	tab.sees("Make your first request")
+	curl := strings.Fields(tab.eval(`document.querySelector("details.langs code").textContent`))
+	if len(curl) != 4 || curl[0] != "curl" {
+		t.Fatalf("the example is %q", curl)
+	}
+	token := strings.TrimSuffix(curl[3], ":")
+	g.Admin.Remember(token)
+	r, err := http.NewRequestWithContext(t.Context(), "GET", curl[1], nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.SetBasicAuth(token, "")
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer.Body.Close()
+	if answer.StatusCode != 200 {
+		t.Errorf("the example answers %d", answer.StatusCode)
+	}
+	t.Logf("from the link to an accepted request: %v", time.Since(began).Round(time.Millisecond))
+	tab.press("Request logs")
+	tab.sees("Allowed")
+	tab.gallery("first-request")
+}

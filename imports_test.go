@@ -33,7 +33,7 @@ var rooms = []room{
 	{packages: "requestlog/...", may: []string{"requestlog", "go.uber.org/zap/...", "github.com/parquet-go/parquet-go/..."}, never: []string{"net/http/..."}},
 	{packages: "admin/auth", may: []string{"keystore", "policy", "go.uber.org/zap/...", "golang.org/x/crypto/argon2", "golang.org/x/oauth2/...", "github.com/coreos/go-oidc/v3/...", "github.com/pquerna/otp/...", "github.com/boombuler/barcode/..."}},
 	{packages: "admin/notify", may: []string{"admin/auth", "admin/webhook", "policy", "go.uber.org/zap/...", "github.com/wneessen/go-mail/..."}},
-	{packages: "admin/...", may: []string{"admin/...", "keystore", "requestlog", "policy", "go.uber.org/zap/...", "github.com/danielgtaylor/huma/v2/..."}},
+	{packages: "admin/...", may: []string{"admin/...", "keystore", "requestlog/...", "policy", "go.uber.org/zap/...", "github.com/danielgtaylor/huma/v2/..."}},
 	{packages: "caddymodule/...", may: []string{"caddymodule/...", "admin/...", "keystore/...", "requestlog/...", "policy/...", "github.com/caddyserver/caddy/v2/...", "github.com/prometheus/client_golang/prometheus/...", "github.com/go-jose/go-jose/v4", "go.uber.org/zap/...", "github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/net/...", "golang.org/x/term"}},
 	{packages: "", may: []string{"caddymodule/..."}},
 	{packages: "cmd/keystile", may: []string{"", "github.com/caddyserver/caddy/v2/..."}},

@@ -15,6 +15,7 @@ import (
 	"github.com/keystile/keystile/keystore"
 	"github.com/keystile/keystile/keystore/boltstore"
 	"github.com/keystile/keystile/requestlog"
+	"github.com/keystile/keystile/requestlog/archive"
 )
 
 // pool keeps what outlives a config load: the key store with its cache, the request log with its queue, the throttle and
@@ -206,11 +207,24 @@ func (l *sharedLog) open() (*requestlog.Log, error) {
 	case l.log != nil || l.err != nil:
 		return l.log, l.err
 	}
-	l.log, l.err = requestlog.Open(requestlog.Options{Dir: l.dir, Logger: processLogger("keystile.request_log")})
-	if l.err == nil {
+	if l.log, l.err = openLog(l.dir); l.err == nil {
 		l.log.Observe(l.usage.observe)
 	}
 	return l.log, l.err
+}
+
+// openLog opens the log over the archive in a directory.
+func openLog(dir string) (*requestlog.Log, error) {
+	logger := processLogger("keystile.request_log")
+	store, err := archive.Open(archive.Options{Dir: dir, Logger: logger})
+	if err != nil {
+		return nil, err
+	}
+	log, err := requestlog.Open(requestlog.Options{Store: store, Logger: logger})
+	if err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	return log, nil
 }
 
 // Destruct stores what is queued and closes the log when the last config has let go of it.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"time"
 )
 
@@ -143,8 +142,10 @@ func StatusClass(status int) string {
 	if status < 100 || status > 999 {
 		return GroupNone
 	}
-	return strconv.Itoa(status/100) + "xx"
+	return statusClasses[status/100]
 }
+
+var statusClasses = [...]string{1: "1xx", "2xx", "3xx", "4xx", "5xx", "6xx", "7xx", "8xx", "9xx"}
 
 // Histogram is the answer. from is the time from which on everything was counted, zero if everything was.
 func (t *Tally) Histogram(from time.Time) *Histogram {

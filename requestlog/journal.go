@@ -44,6 +44,8 @@ type Journal struct {
 	files   []*journalFile // the current one is the last
 	retired []retiredFile  // to be sealed by the housekeeper
 
+	sealing sync.Mutex // held while retired files are sealed
+
 	kick     chan struct{} // capacity 1: something was retired
 	quit     chan struct{}
 	finished chan struct{}
@@ -65,6 +67,8 @@ type JournalOptions struct {
 	MaxFileAge  time.Duration
 	// SyncInterval is how often what was written is synced to the disk. Default one second.
 	SyncInterval time.Duration
+	// OnSealed is called by the journal's housekeeper when files were sealed. It must not block.
+	OnSealed func()
 	// ScanBudget is how many bytes one List reads before it answers with what it has. Default 256 MiB.
 	ScanBudget int64
 
@@ -150,12 +154,12 @@ func (j *Journal) load() error {
 			}
 			continue
 		}
-		s, ok := parseSealedName(e.Name())
+		s, ok := parseSealedName(e.Name(), journalSuffix)
 		info, err := e.Info()
 		if !ok || err != nil {
 			continue // not ours, or just deleted
 		}
-		j.files = append(j.files, &journalFile{path: path, size: info.Size(), span: s})
+		j.files = append(j.files, &journalFile{path: path, size: info.Size(), span: s, sealed: true})
 	}
 	slices.SortFunc(j.files, func(a, b *journalFile) int { return strings.Compare(a.path, b.path) })
 	return nil

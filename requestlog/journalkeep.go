@@ -48,12 +48,17 @@ func (j *Journal) keepHouse() {
 }
 
 func (j *Journal) sealRetired() {
+	j.sealing.Lock()
+	defer j.sealing.Unlock()
 	j.mu.Lock()
 	retired := j.retired
 	j.retired = nil
 	j.mu.Unlock()
 	for _, r := range retired {
 		j.report("sealing a file", j.seal(r))
+	}
+	if len(retired) > 0 && j.o.OnSealed != nil {
+		j.o.OnSealed()
 	}
 }
 
@@ -125,16 +130,21 @@ func (j *Journal) seal(r retiredFile) error {
 func (j *Journal) renameLocked(f *journalFile) error {
 	for attempt := range maxNameAttempts {
 		path := filepath.Join(j.o.Dir, sealedName(f.span, attempt))
-		if _, err := j.fs.Stat(path); err == nil {
-			continue // a rename would replace it
+		if j.exists(path+journalSuffix) || j.exists(path+parquetSuffix) {
+			continue // a rename would replace it, or make it look like what was archived already
 		}
-		if err := j.fs.Rename(f.path, path); err != nil {
+		if err := j.fs.Rename(f.path, path+journalSuffix); err != nil {
 			return ignoreMissing(err) // it keeps its name; the next start seals it
 		}
-		f.path = path
+		f.path, f.sealed = path+journalSuffix, true
 		return nil
 	}
 	return fmt.Errorf("more than %d files like %s", maxNameAttempts, sealedName(f.span, 0))
+}
+
+func (j *Journal) exists(path string) bool {
+	_, err := j.fs.Stat(path)
+	return err == nil
 }
 
 // syncDir makes renames and removals durable.

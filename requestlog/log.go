@@ -54,7 +54,9 @@ type Stats struct {
 	Errors   uint64 // failed writes, syncs and deletions
 	Skipped  uint64 // unreadable lines met so far
 	Files    int    // of the store
-	Bytes    int64  // of those files
+	Sealed   int    // those of them that were brought into their final form
+	Bytes    int64  // of all files
+	SetAside uint64 // damaged files taken out of the log so far
 }
 
 // Open opens the log and starts its writer.
@@ -149,7 +151,7 @@ func (l *Log) Stats() Stats {
 	s.Queued = int(accepted - s.Stored - given)
 	st := l.store.Stats()
 	s.Errors += st.Errors
-	s.Skipped, s.Files, s.Bytes = st.Skipped, st.Files, st.Bytes
+	s.Skipped, s.Files, s.Sealed, s.Bytes, s.SetAside = st.Skipped, st.Files, st.Sealed, st.Bytes, st.SetAside
 	return s
 }
 

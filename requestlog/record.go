@@ -56,13 +56,13 @@ const DecisionGap = "gap"
 // IsGap says whether the record stands for dropped records rather than for a request.
 func (r *Record) IsGap() bool { return r.Lost > 0 }
 
-// decisionForeign is the decision on a key that named an account which it does not reach. What is refused so never was a
+// DecisionForeign is the decision on a key that named an account which it does not reach. What is refused so never was a
 // request on that account: the name is only what a stranger wrote.
-const decisionForeign = "account_invalid"
+const DecisionForeign = "account_invalid"
 
 // Concerns says whether the record is one of the account or organization with this id: it owns the key, or was acted on.
 func (r *Record) Concerns(id string) bool {
-	return id != "" && (r.Owner == id || r.Account == id && r.Decision != decisionForeign)
+	return id != "" && (r.Owner == id || r.Account == id && r.Decision != DecisionForeign)
 }
 
 // clone copies the record for a reader of its own. Strings are immutable, so that a shallow copy is enough.

@@ -66,8 +66,10 @@ type Page struct {
 
 // StoreStats are what a store knows of itself.
 type StoreStats struct {
-	Files   int    // files on disk
-	Bytes   int64  // their size together
-	Skipped uint64 // unreadable lines met so far: torn by a crash, or damaged
-	Errors  uint64 // failures beside Write's: syncing, sealing, deleting
+	Files    int    // files on disk
+	Sealed   int    // those of them that were brought into their final form
+	Bytes    int64  // the size of all together
+	Skipped  uint64 // unreadable lines met so far: torn by a crash, or damaged
+	SetAside uint64 // damaged files taken out of the log so far, and kept under another name
+	Errors   uint64 // failures beside Write's: syncing, sealing, reading, deleting
 }

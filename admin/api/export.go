@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/keystile/keystile/requestlog/archive"
 )
 
 const (
@@ -16,6 +18,9 @@ const (
 	mediaCSV     = "text/csv"
 	mediaGzip    = "application/gzip"
 	mediaParquet = "application/vnd.apache.parquet"
+
+	formatCSV     = "csv"
+	formatParquet = "parquet"
 
 	// exportWrite bounds one write of an export: a reader that takes nothing for so long is gone.
 	exportWrite = 30 * time.Second
@@ -26,14 +31,16 @@ const (
 // exportMedia is the content types of an export, as the document names them.
 const exportMedia = mediaLines + " " + mediaCSV
 
-// exporter writes rows of an export, as JSON Lines or as CSV with a head line. The status is on the wire before the first
+// exporter writes rows of an export, as JSON Lines or as CSV with a head line, or request records as Parquet. The status is on the wire before the first
 // row, so that an error in the middle can only break the connection off: a file that ends early must not look whole.
 type exporter struct {
 	call *call
 	zip  *gzip.Writer // nil: not compressed
 	buf  *bufio.Writer
-	csv  *csv.Writer // nil: JSON Lines
+	csv  *csv.Writer // nil: JSON Lines, or Parquet
 	out  *patientWriter
+
+	parquet *archive.ParquetWriter // nil: rows of text
 }
 
 // export begins the answer. HEAD has no body, and gets none. A caller who takes gzip gets it.
@@ -43,7 +50,7 @@ func (c *call) export(format, name string, head []string) (*exporter, error) {
 
 // exportForm is how an export is written.
 type exportForm struct {
-	format string // jsonl or csv
+	format string // jsonl or csv; for request records also parquet
 	name   string // of the file, without an extension
 	head   []string
 	zipped bool // the file itself is compressed, whatever the transfer does
@@ -51,14 +58,18 @@ type exportForm struct {
 
 func (c *call) exportAs(form exportForm) (*exporter, error) {
 	e := &exporter{call: c, out: &patientWriter{w: c.w, control: http.NewResponseController(c.w)}}
-	media, name := mediaLines, form.name+".jsonl"
-	if form.format == "csv" {
-		media, name = mediaCSV+"; charset=utf-8", form.name+".csv"
+	media, name := mediaLines, form.name+"."+form.format
+	switch form.format {
+	case formatCSV:
+		media = mediaCSV + "; charset=utf-8"
+	case formatParquet:
+		media = mediaParquet
 	}
 	h := c.w.Header()
 	switch {
 	case form.zipped:
 		media, name = mediaGzip, name+".gz"
+	case form.format == formatParquet: // compressed by itself
 	case takesGzip(c.r.Header):
 		h.Set("Content-Encoding", "gzip")
 	}
@@ -74,7 +85,10 @@ func (c *call) exportAs(form exportForm) (*exporter, error) {
 		to = e.zip
 	}
 	e.buf = bufio.NewWriterSize(to, exportBuffer)
-	if form.format == "csv" {
+	switch {
+	case form.format == formatParquet && c.r.Method != http.MethodHead:
+		e.parquet = archive.NewParquetWriter(e.buf)
+	case form.format == formatCSV:
 		e.csv = csv.NewWriter(e.buf)
 		e.csv.UseCRLF = true // RFC 4180
 		return e, e.csv.Write(form.head)
@@ -113,7 +127,8 @@ func (e *exporter) row(line func() []byte, cells func() []string) error {
 	return e.buf.WriteByte('\n')
 }
 
-// flush sends what there is: where rows are rare, the caller has them without waiting for a full buffer.
+// flush sends what there is: where rows are rare, the caller has them without waiting for a full buffer. Of Parquet that is
+// whole row groups.
 func (e *exporter) flush() error {
 	if e.csv != nil {
 		e.csv.Flush()
@@ -138,6 +153,9 @@ func (e *exporter) end(err error) error {
 		e.csv.Flush()
 		err = e.csv.Error()
 	}
+	if err == nil && e.parquet != nil {
+		err = e.parquet.Close()
+	}
 	if err == nil {
 		err = e.buf.Flush()
 	}
@@ -152,7 +170,9 @@ func (e *exporter) end(err error) error {
 
 // breakOff ends an answer that has begun, so that nobody takes it for whole.
 func (c *call) breakOff(err error) {
-	c.failure(err) // logs it
+	if c.ctx.Err() == nil { // else the caller went away, as callers do
+		c.failure(err) // logs it
+	}
 	panic(http.ErrAbortHandler)
 }
 

@@ -31,12 +31,12 @@ type KeyUsage struct {
 	Users      []KeyUser  `json:"users" nullable:"false" doc:"The latest first, at most 100"`
 	Complete   bool       `json:"complete" doc:"false: there are more records or users than one call looks at; these are the latest"`
 
-	Summary *KeySummary `json:"summary,omitempty" doc:"What all request records of the key that are kept tell, whatever since is; absent: that could not be read in time"`
+	Summary *KeySummary `json:"summary,omitempty" doc:"What the request records of the key tell, whatever since is; absent: that could not be read in time"`
 }
 
 // KeySummary is what a key did, denied requests included.
 type KeySummary struct {
-	Requests    int64      `json:"requests" doc:"Records of the key"`
+	Requests    int64      `json:"requests" doc:"Records of the key: all that are kept, and perhaps some that retention has deleted since they were counted"`
 	Errors      int64      `json:"errors" doc:"Those with a status from 400 on"`
 	FirstSeenAt *time.Time `json:"first_seen_at" doc:"When the oldest of the requests began; null: there is none"`
 	LastSeenAt  *time.Time `json:"last_seen_at" doc:"When the newest began"`
@@ -73,7 +73,7 @@ func (a *API) registerKeyUsage() {
 	handle(a, operation{
 		method: http.MethodGet, path: "/v1/keys/{id}/usage", id: "get_key_usage", tag: tag, summary: "Who uses a key",
 		description: "Users are told apart by address and user agent, from the request records since a time. Requests from outside the key's IP ranges, and those after its end, are not use, and make no user. " +
-			"The summary counts every record of the key that is kept.",
+			"The summary counts every record of the key, denied requests included.",
 	}, a.keyUsage)
 	handle(a, operation{
 		method: http.MethodPost, path: "/v1/keys/{id}/rotation/end", id: "end_key_rotation", tag: tag, summary: "End a rotation's overlap early", etag: true,

@@ -14,17 +14,17 @@ const maxExports = 8
 const exportQuiet = time.Second
 
 type exportRequestLogsInput struct {
-	Format        string `query:"format" enum:"jsonl,csv" default:"jsonl"`
-	Compress      string `query:"compress" enum:"none,gzip" default:"none" doc:"gzip: the file itself is compressed. Beside it, Accept-Encoding: gzip compresses the transfer"`
+	Format        string `query:"format" enum:"jsonl,csv,parquet" default:"jsonl"`
+	Compress      string `query:"compress" enum:"none,gzip" default:"none" doc:"gzip: the file itself is compressed (Parquet is already, and refuses it). Beside it, Accept-Encoding: gzip compresses the transfer"`
 	StartingAfter string `query:"starting_after" doc:"The id of the last row that was received: the export goes on behind it"`
 }
 
 func (a *API) registerRequestLogExport() {
 	stream(a, operation{
 		method: http.MethodGet, path: "/v1/request_logs/export", id: "export_request_logs", tag: "request logs", summary: "Export request records",
-		query: filterParams(), media: exportMedia + " " + mediaGzip,
+		query: filterParams(), media: exportMedia + " " + mediaParquet + " " + mediaGzip,
 		description: "Newest first, without an end to their number, with the filters of the list. What ends early breaks the connection off: go on with starting_after set to the id of the last whole row, " +
-			"and with times instead of durations in since and until, so that they stay what they were. Columns of CSV are those of the record, in a fixed order; new ones come at the end. Tables in CSV hold no formulas.",
+			"and with times instead of durations in since and until, so that they stay what they were. Columns of CSV are those of the record, in a fixed order; new ones come at the end. Tables in CSV hold no formulas. A Parquet file that was broken off has no end, and is to be asked for anew.",
 	}, a.exportRequestLogs)
 }
 
@@ -32,6 +32,10 @@ func (a *API) exportRequestLogs(c *call, in *exportRequestLogsInput) error {
 	filter, err := c.filter("format", "compress", "starting_after")
 	if err != nil {
 		return err
+	}
+	zipped := in.Compress == "gzip"
+	if zipped && in.Format == formatParquet {
+		return badParam("compress", "Parquet is compressed by itself: leave compress out")
 	}
 	select {
 	case a.exports <- struct{}{}:
@@ -45,7 +49,7 @@ func (a *API) exportRequestLogs(c *call, in *exportRequestLogsInput) error {
 	if err != nil {
 		return err
 	}
-	out, err := c.exportAs(exportForm{format: in.Format, name: "request_logs", head: columnNames(), zipped: in.Compress == "gzip"})
+	out, err := c.exportAs(exportForm{format: in.Format, name: "request_logs", head: columnNames(), zipped: zipped})
 	if c.r.Method == http.MethodHead {
 		return out.end(err)
 	}
@@ -74,6 +78,12 @@ func (a *API) nextPage(c *call, filter requestlog.Filter, cursor string) (reques
 
 func writeRecords(out *exporter, records []*requestlog.Record) error {
 	for _, r := range records {
+		if out.parquet != nil {
+			if err := out.parquet.Write(r); err != nil {
+				return err
+			}
+			continue
+		}
 		var failed error
 		err := out.row(
 			func() (line []byte) {

@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/parquet-go/parquet-go"
+
 	"github.com/keystile/keystile/admin/api"
 	"github.com/keystile/keystile/admin/auth"
 	"github.com/keystile/keystile/keystore"
@@ -240,4 +242,41 @@ func fillLog(t *testing.T, f *fixture, n int) {
 	if err := f.log.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestRequestLogExportParquet: the file holds every record, in the columns of the schema.
+func TestRequestLogExportParquet(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	var want []string
+	for range 30 {
+		want = append(want, f.record(func(*requestlog.Record) {}))
+	}
+	slices.Reverse(want)
+	a := f.ok("GET", "/v1/request_logs/export?format=parquet&starting_after="+want[4], nil)
+	if got := a.header.Get("Content-Type"); got != "application/vnd.apache.parquet" {
+		t.Errorf("Content-Type %q", got)
+	}
+	file, err := parquet.OpenFile(bytes.NewReader(a.body), int64(len(a.body)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if file.NumRows() != 25 {
+		t.Errorf("%d rows, want 25", file.NumRows())
+	}
+	for i, c := range requestlog.Columns() {
+		if got := file.Schema().Columns()[i]; len(got) != 1 || got[0] != c.Name {
+			t.Errorf("column %d is %v, want %s", i, got, c.Name)
+		}
+	}
+	rows := make([]parquet.Row, 1)
+	if n, err := parquet.NewReader(file).ReadRows(rows); n != 1 || rows[0][0].String() != want[5] {
+		t.Errorf("the first of %d rows is %v, %v, want %s", n, rows[0], err, want[5])
+	}
+	f.ok("HEAD", "/v1/request_logs/export?format=parquet", nil)
+	none := f.ok("GET", "/v1/request_logs/export?format=parquet&status=5xx", nil)
+	if file, err := parquet.OpenFile(bytes.NewReader(none.body), int64(len(none.body))); err != nil || file.NumRows() != 0 {
+		t.Errorf("a file of nothing: %v", err)
+	}
+	f.do("GET", "/v1/request_logs/export?format=parquet&compress=gzip", nil).fails(400, "parameter_invalid", "compress")
 }

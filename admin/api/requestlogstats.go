@@ -20,7 +20,9 @@ type RequestLogStats struct {
 	Gaps     uint64 `json:"gaps" doc:"Gap records stored"`
 	Errors   uint64 `json:"errors" doc:"Failed writes, syncs and deletions"`
 	Skipped  uint64 `json:"skipped" doc:"Unreadable lines met"`
+	SetAside uint64 `json:"set_aside" doc:"Damaged files that were taken out of the log and kept under another name"`
 	Files    int    `json:"files"`
+	Sealed   int    `json:"sealed" doc:"Those of them that are in their final form"`
 	Bytes    int64  `json:"bytes" doc:"Of those files"`
 }
 
@@ -38,6 +40,6 @@ func (a *API) registerRequestLogStats() {
 func viewStats(s requestlog.Stats, ready bool, node string) RequestLogStats {
 	return RequestLogStats{
 		Object: "request_log_stats", Node: node, Ready: ready, Queued: s.Queued, Capacity: s.Capacity, Appended: s.Appended,
-		Stored: s.Stored, Dropped: s.Dropped, Gaps: s.Gaps, Errors: s.Errors, Skipped: s.Skipped, Files: s.Files, Bytes: s.Bytes,
+		Stored: s.Stored, Dropped: s.Dropped, Gaps: s.Gaps, Errors: s.Errors, Skipped: s.Skipped, SetAside: s.SetAside, Sealed: s.Sealed, Files: s.Files, Bytes: s.Bytes,
 	}
 }

@@ -30,6 +30,9 @@ type permissionEditor struct {
 	Empty     bool // the catalog has no resource
 }
 
+// routesMost is up to how many resources the editor says what each stands for: the page stays small.
+const routesMost = 30
+
 // permissionGroup is what stands together in the table and can be set at once.
 type permissionGroup struct {
 	Name string
@@ -68,7 +71,11 @@ func (q *request) permissions(own, connected map[string]string, withConnected bo
 		for _, route := range r.Routes {
 			routes = append(routes, route.Method+" "+route.Pattern)
 		}
-		rows[r.Name] = permissionRow{Name: r.Name, Routes: shorten(strings.Join(routes, ", "), 90)}
+		row := permissionRow{Name: r.Name}
+		if len(resources.Data) <= routesMost {
+			row.Routes = shorten(strings.Join(routes, ", "), 90)
+		}
+		rows[r.Name] = row
 	}
 	for _, given := range []map[string]string{own, connected} {
 		for name, access := range given {

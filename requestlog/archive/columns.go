@@ -13,13 +13,19 @@ import (
 // that is known of a column here, but for how its values are best packed.
 
 // zstdCodec is the compression of all columns.
-var zstdCodec = &zstd.Codec{Level: zstd.SpeedDefault}
+var zstdCodec = &zstd.Codec{Level: zstd.SpeedFastest}
 
 // bloomColumns have a bloom filter in each row group: a query for one of their values skips what does not hold it.
-var bloomColumns = []string{"id", "key", "account"}
+var bloomColumns = [...]string{"id", "key", "account"}
 
 // bloomBits is how many bits of a bloom filter each value takes: about one false hit in a hundred.
 const bloomBits = 10
+
+// variedColumns have so many different values that a dictionary would only have to be read whole for each of them; so have texts
+// that may be longer than maxDictionaryText.
+var variedColumns = []string{"path", "target", "idempotency_key"}
+
+const maxDictionaryText = 4096
 
 // packing says how the values of a column are encoded.
 func packing(c *requestlog.Column) parquet.Node {
@@ -28,6 +34,8 @@ func packing(c *requestlog.Column) parquet.Node {
 		return parquet.Encoded(parquet.String(), &parquet.DeltaByteArray)
 	case c.Name == "status":
 		return parquet.Encoded(parquet.Int(64), &parquet.RLEDictionary)
+	case slices.Contains(variedColumns, c.Name) || c.MaxBytes > maxDictionaryText:
+		return parquet.Encoded(parquet.String(), &parquet.Plain)
 	case c.IsText():
 		return parquet.Encoded(parquet.String(), &parquet.RLEDictionary)
 	case c.Kind == requestlog.ColumnTime:

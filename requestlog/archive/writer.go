@@ -3,6 +3,7 @@ package archive
 import (
 	"fmt"
 	"io"
+	"unsafe"
 
 	"github.com/parquet-go/parquet-go"
 
@@ -12,11 +13,12 @@ import (
 const (
 	// groupRows is how many records a row group holds: few enough that reading one record of it costs little, enough that a
 	// dictionary pays.
-	groupRows = 8192
+	groupRows = 4096
 	// chunkRows is how many records are gathered before they are given to the columns.
 	chunkRows = 256
-	// pageBytes is about where a page ends, before compression.
-	pageBytes = 64 << 10
+	// pageBytes is about where a page ends, before compression: a dictionary's row group is one page, a long text's several, of
+	// which one is read for one record.
+	pageBytes = 4 * groupRows
 )
 
 // ParquetWriter writes records into a Parquet file, in the order in which they are given and in constant memory: a row group
@@ -24,10 +26,11 @@ const (
 type ParquetWriter struct {
 	parquet *parquet.Writer
 	columns []requestlog.Column
-	values  [][]parquet.Value // of each column, not yet given to it
-	rows    int               // of the row group
-	err     error             // the first failure: nothing is written behind it
-	endRows func() error      // called before a row group ends; may be nil
+	chunk   []requestlog.Record // not yet given to the columns
+	values  []parquet.Value     // scratch: one column of chunk
+	rows    int                 // of the row group
+	err     error               // the first failure: nothing is written behind it
+	endRows func() error        // called before a row group ends; may be nil
 }
 
 // NewParquetWriter begins a Parquet file on w, such as an export. Close ends it, and does not close w.
@@ -38,11 +41,16 @@ func newParquetWriter(w io.Writer, options ...parquet.WriterOption) *ParquetWrit
 	options = append(options,
 		recordSchema(columns), parquet.PageBufferSize(pageBytes), parquet.MaxRowsPerRowGroup(groupRows),
 		parquet.CreatedBy("keystile", "1", ""))
-	p := &ParquetWriter{parquet: parquet.NewWriter(w, options...), columns: columns, values: make([][]parquet.Value, len(columns))}
-	for i := range p.values {
-		p.values[i] = make([]parquet.Value, 0, chunkRows)
+	for i := range columns {
+		// Bounds of pages cost a look at every value, and those of texts that come in any order rule nothing out.
+		if c := &columns[i]; c.IsText() && c.Name != "id" {
+			options = append(options, parquet.SkipPageBounds(c.Name))
+		}
 	}
-	return p
+	return &ParquetWriter{
+		parquet: parquet.NewWriter(w, options...), columns: columns,
+		chunk: make([]requestlog.Record, 0, chunkRows), values: make([]parquet.Value, 0, chunkRows),
+	}
 }
 
 // Write adds a record. It keeps nothing of it but its texts.
@@ -50,13 +58,9 @@ func (p *ParquetWriter) Write(r *requestlog.Record) error {
 	if p.err != nil {
 		return p.err
 	}
-	for i := range p.columns {
-		c := &p.columns[i]
-		v, ok := c.Value(r)
-		p.values[i] = append(p.values[i], parquetValue(c, v, ok, i))
-	}
+	p.chunk = append(p.chunk, *r)
 	p.rows++
-	if len(p.values[0]) == chunkRows {
+	if len(p.chunk) == chunkRows {
 		p.giveRows()
 	}
 	if p.rows == groupRows {
@@ -65,41 +69,53 @@ func (p *ParquetWriter) Write(r *requestlog.Record) error {
 	return p.err
 }
 
-// parquetValue is a column's value as Parquet has it: an absent one is null, at definition level 0.
-func parquetValue(c *requestlog.Column, v requestlog.Value, ok bool, column int) parquet.Value {
-	level := 0
-	if c.Optional() {
-		if !ok {
-			return parquet.NullValue().Level(0, 0, column)
-		}
-		level = 1
-	}
-	switch {
-	case c.IsText():
-		return parquet.ByteArrayValue([]byte(v.Text)).Level(0, level, column)
-	case c.Kind == requestlog.ColumnBool:
-		return parquet.BooleanValue(v.Integer != 0).Level(0, level, column)
-	}
-	return parquet.Int64Value(v.Integer).Level(0, level, column)
-}
-
-// giveRows hands the gathered values to the columns.
+// giveRows hands the gathered records to the columns, one after the other.
 func (p *ParquetWriter) giveRows() {
-	if len(p.values[0]) == 0 || p.err != nil {
+	if len(p.chunk) == 0 || p.err != nil {
 		return
 	}
 	p.guard(func() error {
 		for i, column := range p.parquet.ColumnWriters() {
-			if _, err := column.WriteRowValues(p.values[i]); err != nil {
+			p.fill(i)
+			if _, err := column.WriteRowValues(p.values); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
-	for i := range p.values {
-		clear(p.values[i])
-		p.values[i] = p.values[i][:0]
+	clear(p.chunk)
+	p.chunk = p.chunk[:0]
+}
+
+// fill makes Parquet's values of a column of the gathered records.
+func (p *ParquetWriter) fill(column int) {
+	c := &p.columns[column]
+	optional, text := c.Optional(), c.IsText()
+	p.values = p.values[:len(p.chunk)]
+	for i := range p.chunk {
+		v, ok := c.Value(&p.chunk[i])
+		var value parquet.Value
+		switch {
+		case !ok && optional:
+			p.values[i] = parquet.Value{} // null, at definition level 0
+			continue
+		case text:
+			value = textValue(v.Text)
+		case c.Kind == requestlog.ColumnBool:
+			value = parquet.BooleanValue(v.Integer != 0)
+		default:
+			value = parquet.Int64Value(v.Integer)
+		}
+		if optional {
+			value = value.Level(0, 1, column)
+		}
+		p.values[i] = value
 	}
+}
+
+// textValue is a text as Parquet has it, without a copy: the columns copy it, and nobody writes to it.
+func textValue(s string) parquet.Value {
+	return parquet.ByteArrayValue(unsafe.Slice(unsafe.StringData(s), len(s)))
 }
 
 // endGroup ends the row group.

@@ -41,6 +41,9 @@ func Records(n int, seed uint64) []*requestlog.Record {
 			r.Decision, r.ErrorType, r.ErrorCode, r.ErrorMessage = "permission_denied", "permission_error", "permission_denied", "no"
 			r.RequiredPermission = "charges_write"
 		}
+		if r.Status == 404 && i%2 == 0 { // a key that named an account which it does not reach
+			r.Decision, r.Account = requestlog.DecisionForeign, fmt.Sprintf("acct_%d", i%5)
+		}
 		if rng.IntN(10) == 0 {
 			r.Sandbox, r.Owner, r.Account = "sbx_1", "org_1", "acct_0"
 		}

@@ -1,0 +1,160 @@
+package archive
+
+import (
+	"slices"
+
+	"github.com/parquet-go/parquet-go"
+
+	"github.com/keystile/keystile/requestlog"
+)
+
+// rowGroup is one row group of an open file, for one query.
+type rowGroup struct {
+	open   *openFile
+	chunks []parquet.ColumnChunk
+	rows   int
+	cost   int64 // values looked at
+}
+
+func (h *handle) rowGroup(i int, g *group) (*rowGroup, error) {
+	o, err := h.open()
+	if err != nil {
+		return nil, err
+	}
+	return &rowGroup{open: o, chunks: o.file.RowGroups()[i].ColumnChunks(), rows: g.Rows}, nil
+}
+
+// chunk is the column's part of the row group, nil if no row has a value of it.
+func (r *rowGroup) chunk(name string) parquet.ColumnChunk {
+	place := r.open.places[name]
+	if place < 0 {
+		return nil
+	}
+	chunk := r.chunks[place]
+	if c, ok := chunk.(*parquet.FileColumnChunk); ok && c.NullCount() == c.NumValues() {
+		return nil
+	}
+	return chunk
+}
+
+// selectRows answers the rows that meet all conditions, in their order. Columns are read one by one, only while rows are left.
+func (r *rowGroup) selectRows(conditions []requestlog.Condition, within []string) ([]int, error) {
+	keep := make([]bool, r.rows)
+	for i := range keep {
+		keep[i] = true
+	}
+	kept := r.rows
+	for i := range conditions {
+		var err error
+		if kept, err = r.narrow(&conditions[i], keep); err != nil || kept == 0 {
+			return nil, err
+		}
+	}
+	if within != nil {
+		var err error
+		if kept, err = r.narrowWithin(within, keep); err != nil || kept == 0 {
+			return nil, err
+		}
+	}
+	rows := make([]int, 0, kept)
+	for row, ok := range keep {
+		if ok {
+			rows = append(rows, row)
+		}
+	}
+	return rows, nil
+}
+
+func (r *rowGroup) narrow(c *requestlog.Condition, keep []bool) (kept int, err error) {
+	n := newNarrow(c, keep)
+	chunk := r.chunk(c.Column.Name)
+	if chunk == nil {
+		if !n.absent {
+			return 0, nil
+		}
+		return count(keep), nil
+	}
+	r.cost += int64(r.rows)
+	err = eachPage(chunk, r.rows, n.page)
+	return n.kept, err
+}
+
+// narrowWithin keeps the rows that concern one of the ids, as Record.Concerns has it.
+func (r *rowGroup) narrowWithin(ids []string, keep []bool) (kept int, err error) {
+	allowed := make(map[string]bool, len(ids))
+	for _, id := range ids {
+		allowed[id] = true
+	}
+	byAccount, byOwner := make([]bool, len(keep)), keep
+	copy(byAccount, keep)
+	for name, list := range map[string][]bool{"account": byAccount, "owner": byOwner} {
+		c := requestlog.Condition{Column: requestlog.ColumnNamed(name), Text: func(s string) bool { return allowed[s] }}
+		n, err := r.narrow(&c, list)
+		if err != nil {
+			return 0, err
+		}
+		if n == 0 {
+			clear(list)
+		}
+	}
+	if count(byAccount) > 0 {
+		acted := requestlog.Condition{Column: requestlog.ColumnNamed("decision"), Text: func(s string) bool { return s != requestlog.DecisionForeign }}
+		n, err := r.narrow(&acted, byAccount)
+		if err != nil {
+			return 0, err
+		}
+		if n == 0 {
+			clear(byAccount)
+		}
+	}
+	for i := range keep {
+		keep[i] = byAccount[i] || byOwner[i]
+	}
+	return count(keep), nil
+}
+
+func count(keep []bool) (n int) {
+	for _, ok := range keep {
+		if ok {
+			n++
+		}
+	}
+	return n
+}
+
+// records reads some rows, which are ascending. columns nil: all of them, else those of these names.
+func (r *rowGroup) records(rows []int, columns []string) ([]requestlog.Record, error) {
+	records := make([]requestlog.Record, len(rows))
+	for i := range r.open.columns {
+		c := &r.open.columns[i]
+		if columns != nil && !slices.Contains(columns, c.Name) {
+			continue
+		}
+		err := r.each(c, rows, func(i int, v requestlog.Value) error { return c.SetValue(&records[i], v) })
+		if err != nil {
+			return nil, err
+		}
+	}
+	return records, nil
+}
+
+// values reads one column of some rows, which are ascending.
+func (r *rowGroup) values(rows []int, name string) ([]requestlog.Value, error) {
+	values := make([]requestlog.Value, len(rows))
+	err := r.each(requestlog.ColumnNamed(name), rows, func(i int, v requestlog.Value) error {
+		values[i] = v
+		return nil
+	})
+	return values, err
+}
+
+// each calls set with the column's values of some rows, by their places in rows.
+func (r *rowGroup) each(c *requestlog.Column, rows []int, set func(int, requestlog.Value) error) error {
+	chunk := r.chunk(c.Name)
+	if chunk == nil {
+		return nil
+	}
+	r.cost += int64(rows[len(rows)-1] / 4) // passed over, not looked at
+	p := picker{column: c, rows: rows, set: set}
+	return pickPages(chunk, rows, r.rows, p.page)
+}

@@ -25,8 +25,9 @@ const (
 	// VerificationTries is how many codes may be tried for one verification.
 	VerificationTries = 5
 
-	// VerificationHeader and VerificationCodeHeader carry a verification and its code with the call that it is for.
-	VerificationHeader     = "Keystile-Verification"
+	// VerificationHeader carries a verification with the call that it is for.
+	VerificationHeader = "Keystile-Verification"
+	// VerificationCodeHeader carries its code.
 	VerificationCodeHeader = "Keystile-Verification-Code"
 
 	// How many verifications a member may ask for: each is a message, and five guesses.
@@ -208,18 +209,9 @@ func (v *Verifier) Check(ctx context.Context, s *Session, a *Action, id string, 
 	} else if !within {
 		return unknownVerification()
 	}
-	ok := false
-	if record.Method == MethodTOTP {
-		creds, err := store.MemberCredentials(s.Member)
-		if err != nil {
-			return err
-		}
-		if ok, err = v.sessions.checkTOTP(ctx, s.Member.ID, creds.TOTP, code.Reveal()); err != nil {
-			return err
-		}
-	} else {
-		given := codeDigest(id, strings.ReplaceAll(code.Reveal(), " ", ""))
-		ok = subtle.ConstantTimeCompare(given[:], record.Code[:]) == 1
+	ok, err := v.right(ctx, s, &record, id, code)
+	if err != nil {
+		return err
 	}
 	if !ok {
 		return v.wrong(ctx, s, a, id, end)
@@ -232,6 +224,19 @@ func (v *Verifier) Check(ctx context.Context, s *Session, a *Action, id string, 
 		return unknownVerification()
 	}
 	return store.DropSecret(context.WithoutCancel(ctx), verificationName(id))
+}
+
+// right says whether a code is the one of a verification.
+func (v *Verifier) right(ctx context.Context, s *Session, record *verificationRecord, id string, code policy.Token) (bool, error) {
+	if record.Method != MethodTOTP {
+		given := codeDigest(id, strings.ReplaceAll(code.Reveal(), " ", ""))
+		return subtle.ConstantTimeCompare(given[:], record.Code[:]) == 1, nil
+	}
+	creds, err := v.sessions.Store.MemberCredentials(s.Member)
+	if err != nil {
+		return false, err
+	}
+	return v.sessions.checkTOTP(ctx, s.Member.ID, creds.TOTP, code.Reveal())
 }
 
 // wrong answers a wrong code. The last one that may be wrong ends the verification, and is written down.

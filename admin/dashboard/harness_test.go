@@ -24,7 +24,7 @@ import (
 
 // fixture is the dashboard over the real API, a real store and a real log. Nothing may be logged as an error.
 type fixture struct {
-	t       *testing.T
+	t       testing.TB
 	store   *keystore.Store
 	log     *requestlog.Log
 	handler http.Handler
@@ -39,7 +39,7 @@ type fixture struct {
 
 var by = keystore.Actor{Kind: "local", Name: "test"}
 
-func newFixture(t *testing.T, resources ...string) *fixture {
+func newFixture(t testing.TB, resources ...string) *fixture {
 	t.Helper()
 	f := &fixture{t: t, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
 	f.store = keystoretest.NewStore(t, keystore.Options{Now: f.clock})
@@ -162,7 +162,7 @@ func (f *fixture) guest() {
 
 // answer is a page as it came.
 type answer struct {
-	t      *testing.T
+	t      testing.TB
 	call   string
 	status int
 	header http.Header

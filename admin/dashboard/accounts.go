@@ -54,13 +54,34 @@ func (q *request) showAccounts() error {
 
 func (q *request) accountsPage() (*accountsPage, error) {
 	p := &accountsPage{Page: q.page("Accounts", "accounts"), names: map[string]string{}}
-	organizations, _, err := pages(q, "/v1/organizations", nil, 100, func(o api.Organization) string { return o.ID })
-	if err != nil {
-		return nil, err
+	for _, as := range q.everywhere() {
+		organizations, _, err := pages(as, "/v1/organizations", nil, 100, func(o api.Organization) string { return o.ID })
+		if err != nil {
+			return nil, err
+		}
+		for _, o := range organizations {
+			if p.names[o.ID] == "" {
+				p.Organizations = append(p.Organizations, o)
+			}
+			p.names[o.ID] = o.Name
+		}
 	}
-	p.Organizations = organizations
-	for _, o := range organizations {
-		p.names[o.ID] = o.Name
+	if all := q.everywhere(); len(all) > 1 {
+		// Of a member with several roles the accounts of each are shown, in one page: such lists are short.
+		seen := map[string]bool{}
+		for _, as := range all {
+			accounts, _, err := pages(as, "/v1/accounts", nil, 100, func(a api.Account) string { return a.ID })
+			if err != nil {
+				return nil, err
+			}
+			for _, a := range accounts {
+				if !seen[a.ID] {
+					p.Accounts = append(p.Accounts, a)
+				}
+				seen[a.ID] = true
+			}
+		}
+		return p, nil
 	}
 	asked := url.Values{"limit": {"50"}}
 	if after := q.query("after"); after != "" {

@@ -19,8 +19,8 @@ func keyPages() []route {
 
 var doneDeleted = notice("key_deleted", "The key is deleted. Requests with it are refused from now on.")
 
-// keysShown is how many restricted, organization or ended keys one page has.
-const keysShown = 20
+// keysShown is how many keys of a kind and state one page has.
+const keysShown = "20"
 
 // keysPage lists the keys of an account or organization in one mode.
 type keysPage struct {
@@ -173,7 +173,7 @@ func (q *request) keyFilter() (url.Values, error) {
 }
 
 func (q *request) listKeys(filter url.Values, kind, status, after string) ([]api.Key, bool, error) {
-	asked := url.Values{"kind": {kind}, "status": {status}, "limit": {"20"}}
+	asked := url.Values{"kind": {kind}, "status": {status}, "limit": {keysShown}}
 	for name, values := range filter {
 		asked[name] = values
 	}

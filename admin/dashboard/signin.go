@@ -98,7 +98,7 @@ func (q *request) signInForm() error {
 			body.Code = api.Set(code)
 		}
 	}
-	_, header, err := askHeader[api.OwnSession](q.as(nil), post("/v1/session", body))
+	_, header, err := askHeader[api.OwnSession](q.as(nil), q.withCookie(post("/v1/session", body)))
 	if err == nil {
 		passCookie(q.w.Header(), header)
 		return q.seeOther(p.Next, "")
@@ -154,6 +154,14 @@ func (q *request) openStep(text string) (s step, ok bool) {
 	return s, q.Now().Before(s.Until)
 }
 
+// withCookie is a call that signs in, with the session that the browser has: it ends with that.
+func (q *request) withCookie(c call) call {
+	if lines := q.r.Header.Values("Cookie"); len(lines) > 0 {
+		c.header = http.Header{"Cookie": lines}
+	}
+	return c
+}
+
 // passCookie gives the browser the cookie that the API sets.
 func passCookie(to, from http.Header) {
 	for _, cookie := range from.Values("Set-Cookie") {
@@ -202,7 +210,7 @@ func (q *request) acceptInvitation() error {
 		p.Error = &formError{Param: "again", Message: "The two passwords are not the same."}
 		return q.show("invitation", p)
 	}
-	_, header, err := askHeader[api.OwnSession](q.as(nil), post("/v1/invitations/accept", body))
+	_, header, err := askHeader[api.OwnSession](q.as(nil), q.withCookie(post("/v1/invitations/accept", body)))
 	if err == nil {
 		passCookie(q.w.Header(), header)
 		return q.seeOther("/", doneWelcome)

@@ -28,9 +28,9 @@ func init() {
 	httpcaddyfile.RegisterDirectiveOrder("keystile_admin", httpcaddyfile.Before, "respond")
 }
 
-// AdminSite serves Keystile's admin API under /v1, to callers with an admin token (`Authorization: Bearer adm_…`) and to
-// members who have signed in (a cookie). The API's document at /v1/openapi.json and its readable form at /v1/docs are open. It answers every request and calls no handler
-// after it.
+// AdminSite serves Keystile's dashboard at /, and its admin API under /v1, to callers with an admin token
+// (`Authorization: Bearer adm_…`) and to members who have signed in (a cookie). The API's document at /v1/openapi.json and its
+// readable form at /v1/docs are open. It answers every request and calls no handler after it.
 //
 // With the app's `verification log` it must listen on loopback addresses only: anything else is refused at load.
 //
@@ -74,8 +74,11 @@ func (s *AdminSite) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// tailPath is the API's one call that has no end of its own.
-const tailPath = "/v1/request_logs/tail"
+// tailPath is the API's one call that has no end of its own; the dashboard passes it on at a path of its own.
+const (
+	tailPath     = "/v1/request_logs/tail"
+	pageTailPath = "/logs/tail"
+)
 
 // ServeHTTP answers one request. The next handler is never called: a site's fallback must not answer in the API's place.
 func (s *AdminSite) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
@@ -102,7 +105,7 @@ func (s *AdminSite) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhtt
 			"The key store is not open.")
 	}
 	ctx := r.Context()
-	if r.URL.Path == tailPath {
+	if r.URL.Path == tailPath || strings.HasSuffix(r.URL.Path, pageTailPath) {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithCancel(ctx)
 		defer cancel()
@@ -119,7 +122,11 @@ func (s *AdminSite) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhtt
 // documentation is no such request. Programs send neither header.
 func foreignOrigin(r *http.Request) bool {
 	for _, origin := range r.Header.Values("Origin") {
-		// "null" is the origin of sandboxed pages and files: nobody's.
+		// "null" is the origin of sandboxed pages and files: nobody's. It is also what browsers make of ours in a form of a page
+		// that tells no referrer, as the dashboard's do; they then say that it is the same one.
+		if origin == "null" && ownForm(r) {
+			continue
+		}
 		if u, err := url.Parse(origin); err != nil || u.Host == "" || !strings.EqualFold(u.Host, r.Host) {
 			return true
 		}
@@ -134,6 +141,13 @@ func foreignOrigin(r *http.Request) bool {
 		}
 	}
 	return false
+}
+
+// ownForm says whether the browser itself says that a page of ours sent the form. Pages cannot set this header; a sandboxed page
+// and a file are cross-site to it.
+func ownForm(r *http.Request) bool {
+	lines := r.Header.Values("Sec-Fetch-Site")
+	return len(lines) == 1 && lines[0] == "same-origin" && r.Header.Get("Sec-Fetch-Mode") == "navigate"
 }
 
 // newSiteAdmin builds the admin API for sites.
@@ -169,21 +183,6 @@ func (a *App) newSiteAdmin() (http.Handler, error) {
 			return
 		}
 		pages.ServeHTTP(w, r)
-	}), nil
-}
-
-// newDashboard makes the handler of every path that is not the API's. It calls the API in this process, as the member whose
-// session it has found, in the scope of the page: see auth.WithCaller. The client of a request is in its context.
-func (*App) newDashboard(_ *gate, api http.Handler) (http.Handler, error) {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != "/" || r.Method != http.MethodGet && r.Method != http.MethodHead {
-			api.ServeHTTP(w, r) // it says that there is no such path
-			return
-		}
-		// Relative, so that it holds under any prefix that the site takes off.
-		w.Header().Set("Location", "./v1/docs")
-		w.Header().Set("Cache-Control", "no-store")
-		w.WriteHeader(http.StatusFound)
 	}), nil
 }
 

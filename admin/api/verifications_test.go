@@ -294,3 +294,15 @@ func TestVerifiedKeyFile(t *testing.T) {
 	f.do("POST", "/v1/key_imports", strings.ReplaceAll(file, "legacy-9", "legacy-8"), with...).fails(403, "verification_mismatch", "")
 	f.ok("POST", "/v1/key_imports", file, with...)
 }
+
+// TestVerifiedNull: a body may have null in it, as the one that lifts all IP restrictions has, and so may the question for
+// its code.
+func TestVerifiedNull(t *testing.T) {
+	t.Parallel()
+	f := newMemberFixture(t)
+	_, cookie := f.member("jenny@example.com", owner())
+	id := f.key(map[string]any{"kind": "restricted", "mode": "live", "account": f.account("A").ID, "name": "x", "ip_ranges": []string{"203.0.113.7"}}).ID
+	lift := map[string]any{"ip_ranges": nil}
+	headers := f.verify(cookie, "update_key", id, lift)
+	f.ok("PATCH", "/v1/keys/"+id, lift, headers...).has("ip_ranges", "null")
+}

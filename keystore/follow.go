@@ -86,7 +86,13 @@ func (s *Store) sighted(ctx context.Context, at Sighting) error {
 		if s.pending != nil { // it holds the index; the backend knows what became of it
 			return s.settleLocked(ctx)
 		}
-		return s.catchUpLocked(ctx)
+		if err := s.catchUpLocked(ctx); err != nil {
+			return err
+		}
+		if s.head.Revision >= at.Head.Revision {
+			s.confirm(at.At)
+		}
+		return nil
 	}
 	if advanced := s.advanced.Load(); advanced != nil && at.At.After(*advanced) {
 		// The database was put back to an older state, or another one stands in its place. Fail closed: without a head that
@@ -106,12 +112,11 @@ func (s *Store) meet(ctx context.Context) error {
 	return s.meetLocked(ctx)
 }
 
-// catchUpLocked applies what others have committed.
+// catchUpLocked applies what others have committed. How old that may be is not for it to say: see [Sighting].
 func (s *Store) catchUpLocked(ctx context.Context) error {
 	if err := s.meetLocked(ctx); err != nil {
 		return err
 	}
-	began := time.Now()
 	a := &application{store: s}
 	defer a.abort()
 	head, err := s.shared.Changes(ctx, s.head.Revision, a.apply)
@@ -120,17 +125,35 @@ func (s *Store) catchUpLocked(ctx context.Context) error {
 	}
 	switch {
 	case head == s.head:
-		s.confirm(began)
 		return nil
 	case head.Revision <= s.head.Revision:
 		return fmt.Errorf("the database is at revision %d and this node at %d: it was set back, or is another one", head.Revision, s.head.Revision)
+	}
+	if err := s.checkHistory(ctx); err != nil {
+		return err
 	}
 	if err := s.checkNewest(ctx, head); err != nil {
 		return err
 	}
 	a.finish(head)
-	s.confirm(began)
 	return nil
+}
+
+// checkHistory looks whether what memory is at is still part of the backend's history. It is not if a database has lost
+// commits, as one that took over from another may have, and others have gone on from there: the numbers alone would fit.
+func (s *Store) checkHistory(ctx context.Context) error {
+	if s.head.Events == 0 {
+		return nil
+	}
+	ours := false
+	err := s.backend.Events(ctx, s.head.Events, s.head.Events, false, func(e EventRow) error {
+		ours = sha256.Sum256(e.Body) == s.head.Hash
+		return nil
+	})
+	if err == nil && !ours {
+		err = fmt.Errorf("the database has lost changes that this node has applied (event %d); restart this process to load what it holds", s.head.Events)
+	}
+	return err
 }
 
 // checkNewest compares the newest event with a head, and notes its id: ids rise along the chain, whoever makes them.

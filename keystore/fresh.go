@@ -16,6 +16,9 @@ type freshness struct {
 
 // confirm notes that memory was at the backend's head at a time.
 func (s *Store) confirm(at time.Time) {
+	if at.IsZero() {
+		return
+	}
 	for {
 		old := s.fresh.confirmed.Load()
 		if old != nil && !at.After(*old) {

@@ -82,9 +82,19 @@ func (s *Store) join(ctx context.Context) error {
 	if err := s.beatOnce(ctx); err != nil {
 		return fmt.Errorf("making this node known to the others: %w", err) // fail closed: they would not wait for it
 	}
+	at, err := s.shared.Look(ctx)
+	if err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.catchUpLocked(ctx)
+	if err := s.catchUpLocked(ctx); err != nil {
+		return err
+	}
+	if s.head.Revision >= at.Head.Revision {
+		s.confirm(at.At)
+	}
+	return nil
 }
 
 // startNode makes this process known to the others and begins to follow them.

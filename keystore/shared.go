@@ -17,6 +17,8 @@ type Shared interface {
 	// quarter of a second, until ctx ends. What it is told is a hint that may be lost; that it looks regularly is the
 	// guarantee. An error means that the backend could not be asked this time; it goes on asking.
 	Watch(ctx context.Context, seen func(Sighting, error)) error
+	// Look is one look at the head.
+	Look(ctx context.Context) (Sighting, error)
 
 	// Changes calls rows, several times if there are many, for every row that a commit after the revision has written, as
 	// it is now: a row that was written twice comes once, and one that was removed without Data. It gives the head that

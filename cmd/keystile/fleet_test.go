@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,6 +23,7 @@ type fleetBed struct {
 	server  *pgtest.Server
 	backend *gatetest.Backend
 	nodes   []*fleetMember
+	killing atomic.Bool // nodes are killed under load
 }
 
 type fleetMember struct {

@@ -41,8 +41,10 @@ func TestFleetWithoutDatabase(t *testing.T) {
 			t.Errorf("without the database a node lists %+v, want what it has heard of", listed)
 		}
 	}
+	f.killing.Store(true)
 	c.Kill(t)
 	c.Start(t)
+	f.killing.Store(false)
 	for token, want := range map[string]int{good.Token: 200, doomed.Token: 200, gone.Token: 401} {
 		if status, code, err := c.status(token); err != nil || status != want {
 			t.Errorf("a node that started without the database answers %d %s, %v; want %d", status, code, err, want)

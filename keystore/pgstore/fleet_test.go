@@ -390,6 +390,52 @@ func TestManyStartAtOnce(t *testing.T) {
 	}
 }
 
+// TestLostCommits: a database that has lost commits, and has gone on since, is not followed: the node stops accepting keys.
+func TestLostCommits(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	dsn := pgtest.Shared(t).Database(t)
+	s := joinFleet(t, dsn, "a", func(o *keystore.Options) { o.MaxStaleness = 2 * time.Second })
+	if _, err := s.CreateOrganization(ctx, by, keystore.OrganizationParams{Name: "kept"}); err != nil {
+		t.Fatal(err)
+	}
+	conn := connect(t, dsn)
+	var hash []byte
+	if err := conn.QueryRow(ctx, `SELECT hash FROM keystile_head`).Scan(&hash); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.CreateOrganization(ctx, by, keystore.OrganizationParams{Name: "lost"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, undo := range []string{
+		`DELETE FROM keystile_events WHERE seq = 2`, `DELETE FROM keystile_rows WHERE revision = 2`,
+		`UPDATE keystile_head SET revision = 1, events = 1`,
+	} {
+		if _, err := conn.Exec(ctx, undo); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := conn.Exec(ctx, `UPDATE keystile_head SET hash = $1`, hash); err != nil {
+		t.Fatal(err)
+	}
+	other := joinFleet(t, dsn, "b", nil)
+	for range 2 { // the numbers of the first node are passed
+		if _, err := other.CreateOrganization(ctx, by, keystore.OrganizationParams{Name: "new"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(t, "the node was stale", func() bool { return s.Stale(time.Now()) })
+	if got := s.Snapshot().Revision(); got != 2 {
+		t.Errorf("the node has gone on to revision %d on top of what is lost", got)
+	}
+	if _, err := s.CreateOrganization(ctx, by, keystore.OrganizationParams{Name: "x"}); keystore.CodeOf(err) != keystore.CodeUnavailable {
+		t.Errorf("a write on top of what is lost: %v", err)
+	}
+	if other.Stale(time.Now()) {
+		t.Error("a node that knows nothing else is stale")
+	}
+}
+
 // TestHeldHead: a commit that has written the head and has not ended keeps every other one waiting, and nobody sees past
 // it: of two commits the one that others see first is the one that comes first.
 func TestHeldHead(t *testing.T) {

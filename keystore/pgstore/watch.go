@@ -66,7 +66,7 @@ func (s *Store) Watch(ctx context.Context, seen func(keystore.Sighting, error)) 
 		case <-told:
 		case <-timer.C:
 		}
-		sighting, err := s.look(ctx)
+		sighting, err := s.Look(ctx)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -75,8 +75,8 @@ func (s *Store) Watch(ctx context.Context, seen func(keystore.Sighting, error)) 
 	}
 }
 
-// look reads the head.
-func (s *Store) look(ctx context.Context) (at keystore.Sighting, err error) {
+// Look reads the head, and finds out of when it is.
+func (s *Store) Look(ctx context.Context) (at keystore.Sighting, err error) {
 	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
 	defer cancel()
 	if err := s.prepare(ctx); err != nil {

@@ -138,7 +138,7 @@ func (d *Dashboard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	// The mux would answer a path that is not clean with a redirect that knows no prefix.
 	if path.Clean(r.URL.Path) != r.URL.Path {
-		d.newRequest(w, r).fail(notFoundError())
+		d.newRequest(w, r).recognise().fail(notFoundError())
 		return
 	}
 	if _, pattern := mux.Handler(r); pattern == "" {
@@ -155,14 +155,14 @@ func (d *Dashboard) unknown(w http.ResponseWriter, r *http.Request, mux *http.Se
 		other.Method = method
 		if _, pattern := mux.Handler(other); pattern != "" && method != r.Method {
 			w.Header().Set("Allow", method)
-			d.newRequest(w, r).fail(&refusedError{
+			d.newRequest(w, r).recognise().fail(&refusedError{
 				status: http.StatusMethodNotAllowed, title: "That is not how this page is asked for",
 				text: "This address takes " + method + " only. Go back, and use the button on the page.",
 			})
 			return
 		}
 	}
-	d.newRequest(w, r).fail(notFoundError())
+	d.newRequest(w, r).recognise().fail(notFoundError())
 }
 
 // setHeaders sets what every answer carries. A page may do nothing but show itself, load our own style, scripts and

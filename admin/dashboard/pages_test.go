@@ -386,3 +386,44 @@ func TestCrossSite(t *testing.T) {
 		t.Error("something was done")
 	}
 }
+
+// TestUnknownPages: what is no page is answered as one, to who asks, with what to do next.
+func TestUnknownPages(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	for path, want := range map[string]int{
+		"/nowhere": 404, "/accounts/": 404, "//accounts": 404, "/acct_x": 404, f.in("nomode", "keys"): 404, f.in("live", "keys/key_00000000000000000000"): 404,
+		"/acct_00000000000000000000/live/keys": 403, f.in("live", "sandboxes"): 404, "/static/nothing.css": 404, "/accounts/new": 405, f.in("live", "logs/req_none"): 404,
+	} {
+		page := f.get(path)
+		if want == 403 && page.status == 404 {
+			continue // a visitor of the installation covers what is not there, and is told that it is not
+		}
+		if page.status != want {
+			t.Errorf("%s: %d, want %d", path, page.status, want)
+		}
+		if !strings.HasPrefix(path, "/static/") {
+			page.has("Ada Lovelace", "Go to the home page")
+		}
+	}
+	f.guest()
+	f.get(f.in("live", "keys")).goesTo("/sign_in?next=")
+	if page := f.post(f.in("live", "keys/new")); page.status != http.StatusUnauthorized {
+		t.Errorf("a form of a guest: %d", page.status)
+	}
+}
+
+// TestFiles: style and scripts can be kept for ever by the address that pages name, and only by that.
+func TestFiles(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	for _, name := range regexp.MustCompile(`/static/[^"]+`).FindAllString(f.get(f.in("live", "logs")).ok().body, -1) {
+		file := f.get(name).ok()
+		if got := file.header.Get("Cache-Control"); got != "public, max-age=31536000, immutable" {
+			t.Errorf("%s: Cache-Control %q", name, got)
+		}
+		if len(file.body) > 50<<10 {
+			t.Errorf("%s has %d bytes", name, len(file.body))
+		}
+	}
+}

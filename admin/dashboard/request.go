@@ -38,6 +38,9 @@ func (d *Dashboard) serve(route route, w http.ResponseWriter, r *http.Request) {
 	q := d.newRequest(w, r)
 	q.route = route
 	if err := q.enter(); err != nil {
+		if q.visitor == nil {
+			q.recognise()
+		}
 		q.fail(err)
 		return
 	}
@@ -91,6 +94,16 @@ func (q *request) enter() error {
 		return nil
 	}
 	return q.caller.May(q.route.operation)
+}
+
+// recognise finds out who asks for what is no page, so that the frame around the answer is theirs.
+func (q *request) recognise() *request {
+	if v, err := q.Visitor(q.r); err == nil {
+		if c, err := widest(v); err == nil {
+			q.visitor, q.caller = v, c
+		}
+	}
+	return q
 }
 
 // may says whether the viewer may make a call of the API. What they may not is not shown.

@@ -240,7 +240,11 @@ func (s *Store) UpdateMember(ctx context.Context, by Actor, id string, p MemberP
 		if err := c.putMember(now); err != nil {
 			return err
 		}
-		return c.memberEvent(EventMemberUpdated, now.ID, now, old.summary(), now.summary())
+		about := now
+		if !slices.EqualFunc(old.Grants, now.Grants, func(a, b Grant) bool { return a.On() == b.On() }) {
+			about = nil // it tells of two places, and who is limited to one is not to read of the other
+		}
+		return c.memberEvent(EventMemberUpdated, now.ID, about, old.summary(), now.summary())
 	})
 	return result(now, err)
 }

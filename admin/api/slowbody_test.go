@@ -3,6 +3,7 @@ package api_test
 import (
 	"fmt"
 	"io"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -57,4 +58,40 @@ func TestSlowBodyOfAnEndedCredential(t *testing.T) {
 			t.Errorf("%s: %d %s, and %d keys more", test.target, answer.Code, answer.Body, f.store.Len()-keys)
 		}
 	}
+}
+
+// hookWriter calls something when the status is written.
+type hookWriter struct {
+	*httptest.ResponseRecorder
+	head func()
+}
+
+func (w *hookWriter) WriteHeader(status int) {
+	w.ResponseRecorder.WriteHeader(status)
+	w.head()
+}
+
+// TestEventExportOfAnEndedCredential: an export that has begun ends with its credential, broken off.
+func TestEventExportOfAnEndedCredential(t *testing.T) {
+	t.Parallel()
+	f := newRoleFixture(t)
+	f.world("ours")
+	token, secret, err := f.store.CreateAdminToken(t.Context(), keystore.Actor{Kind: "system"}, keystore.AdminTokenParams{Name: "ci", Role: keystore.RoleViewer})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.secret(secret.Reveal())
+	r := httptest.NewRequest("GET", "/v1/events/export", nil)
+	r.Header.Set("Authorization", "Bearer "+secret.Reveal())
+	w := &hookWriter{httptest.NewRecorder(), func() {
+		if err := f.store.DeleteAdminToken(t.Context(), keystore.Actor{Kind: "system"}, token.ID); err != nil {
+			t.Error(err)
+		}
+	}}
+	defer func() {
+		if v := recover(); v != http.ErrAbortHandler || w.Body.Len() != 0 {
+			t.Errorf("the export ended with %v after %d bytes", v, w.Body.Len())
+		}
+	}()
+	f.handler.ServeHTTP(w, r)
 }

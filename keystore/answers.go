@@ -17,6 +17,11 @@ import (
 const (
 	maxAnswers     = 100_000
 	maxAnswerBytes = 256 << 20 // sealed, of all together
+
+	// Secrets that are kept for minutes have room of their own beyond that: who fills the room for answers keeps nobody from
+	// getting a verification code.
+	maxSecrets     = 20_000
+	maxSecretBytes = 16 << 20
 )
 
 // Answer is a saved answer of the admin API, for who repeats a call with its idempotency key. It may hold a token: at rest
@@ -111,11 +116,13 @@ func (s *Store) FindAnswer(ctx context.Context, caller, key string) (*Answer, er
 }
 
 // AnswersFull says whether there is no room for one more answer. What has expired makes room first.
-func (s *Store) AnswersFull() bool {
+func (s *Store) AnswersFull() bool { return s.keptFull(maxAnswers, maxAnswerBytes) }
+
+func (s *Store) keptFull(most, bytes int) bool {
 	full := func() bool {
 		s.answers.mu.Lock()
 		defer s.answers.mu.Unlock()
-		return len(s.answers.byID) >= maxAnswers || s.answers.bytes >= maxAnswerBytes
+		return len(s.answers.byID) >= most || s.answers.bytes >= bytes
 	}
 	if !full() {
 		return false

@@ -50,6 +50,15 @@ func (g Grant) owns() bool { return g == Grant{Role: RoleOwner} }
 // Owner says whether the member owns the whole installation.
 func (m *Member) Owner() bool { return slices.ContainsFunc(m.Grants, Grant.owns) }
 
+// reachesBeyond says whether the member has a grant that the grants of before do not include.
+func (m *Member) reachesBeyond(before *Member) bool {
+	return slices.ContainsFunc(m.Grants, func(g Grant) bool {
+		return !slices.ContainsFunc(before.Grants, func(has Grant) bool {
+			return (has.On() == "" || has.On() == g.On()) && has.Role.Includes(g.Role)
+		})
+	})
+}
+
 // Invited says whether an invitation is open at now.
 func (m *Member) Invited(now time.Time) bool {
 	return m.Invitation != policy.Digest{} && now.Before(m.InvitedUntil)

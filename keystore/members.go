@@ -72,13 +72,16 @@ func (s *Store) InviteMember(ctx context.Context, by Actor, p MemberParams, life
 
 // RenewInvitation invites a member again; an earlier invitation is void from then on. A member who has signed in already
 // loses nothing before it is accepted; then the password is the new one, and authenticator app, recovery codes and sessions
-// are gone. It is how somebody who has lost them comes back.
-func (s *Store) RenewInvitation(ctx context.Context, by Actor, id string, lifetime time.Duration) (*Member, policy.Token, error) {
+// are gone. It is how somebody who has lost them comes back. ifRevision is the revision that the member must be at; 0: any.
+func (s *Store) RenewInvitation(ctx context.Context, by Actor, id string, ifRevision uint64, lifetime time.Duration) (*Member, policy.Token, error) {
 	var now *Member
 	var token policy.Token
 	err := s.write(ctx, by, func(c *change) error {
 		old, err := c.member(id)
 		if err != nil {
+			return err
+		}
+		if err := checkRevision("member", old.ID, old.Revision, ifRevision); err != nil {
 			return err
 		}
 		next := *old
@@ -189,7 +192,8 @@ func (s *Store) ActivateMember(ctx context.Context, by Actor, id, name string) (
 	return result(now, err)
 }
 
-// UpdateMember changes a member. A patch that changes nothing is no change: it has no event.
+// UpdateMember changes a member. A patch that changes nothing is no change: it has no event. An open invitation is void if the
+// address changes or a grant gets wider: it was made for less.
 func (s *Store) UpdateMember(ctx context.Context, by Actor, id string, p MemberPatch) (*Member, error) {
 	var now *Member
 	err := s.write(ctx, by, func(c *change) error {
@@ -225,6 +229,10 @@ func (s *Store) UpdateMember(ctx context.Context, by Actor, id string, p MemberP
 		if next.Email != old.Email {
 			next.Invitation, next.InvitedUntil = policy.Digest{}, time.Time{} // it went to the old address
 		}
+		if next.reachesBeyond(old) {
+			// Who made or holds it may be somebody who may not hand these rights on.
+			next.Invitation, next.InvitedUntil = policy.Digest{}, time.Time{}
+		}
 		if err := c.keepsOwner(old, &next); err != nil {
 			return err
 		}
@@ -232,7 +240,11 @@ func (s *Store) UpdateMember(ctx context.Context, by Actor, id string, p MemberP
 		if err := c.putMember(now); err != nil {
 			return err
 		}
-		return c.memberEvent(EventMemberUpdated, now.ID, now, old.summary(), now.summary())
+		about := now
+		if !slices.EqualFunc(old.Grants, now.Grants, func(a, b Grant) bool { return a.On() == b.On() }) {
+			about = nil // it tells of two places, and who is limited to one is not to read of the other
+		}
+		return c.memberEvent(EventMemberUpdated, now.ID, about, old.summary(), now.summary())
 	})
 	return result(now, err)
 }

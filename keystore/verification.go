@@ -59,7 +59,7 @@ func secretFor(name string, expires time.Time) []byte {
 
 // keep keeps one value and sees to it that it is destroyed at its end, with the saved answers.
 func (s *Store) keep(ctx context.Context, row KeptRow) error {
-	if s.AnswersFull() { // what is over makes room
+	if s.keptFull(maxAnswers+maxSecrets, maxAnswerBytes+maxSecretBytes) { // what is over makes room
 		return errNoRoom
 	}
 	k := s.answers

@@ -253,6 +253,9 @@ func (a *API) exportEvents(c *call, in *exportEventsInput) error {
 	})
 	if err == nil && c.r.Method != http.MethodHead {
 		err = a.Store.ExportEvents(c.ctx, filter, func(e keystore.StoredEvent) error {
+			if !c.caller.Still() {
+				return newError(http.StatusUnauthorized, codeUnauthenticated, "", "the credential of this export is not good any more")
+			}
 			return out.row(func() []byte { return e.Body }, func() []string {
 				return []string{
 					e.ID, strconv.FormatUint(e.Seq, 10), strconv.FormatUint(e.Revision, 10), string(e.Type), e.Time.Format(time.RFC3339Nano),

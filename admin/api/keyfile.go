@@ -74,7 +74,7 @@ func (a *API) registerKeyFiles() {
 }
 
 func (a *API) importKeyFile(c *call, in *importKeyFileInput, schema *huma.Schema) {
-	body := &upload{r: http.MaxBytesReader(c.w, c.r.Body, maxKeyFile), control: http.NewResponseController(c.w), sum: sha256.New()}
+	body := &upload{r: http.MaxBytesReader(c.w, c.r.Body, maxKeyFile), control: http.NewResponseController(c.w), sum: sha256.New(), still: c.caller.Still}
 	rows, err := c.keyRows(body)
 	if err != nil {
 		c.fail(err)
@@ -90,6 +90,10 @@ func (a *API) importKeyFile(c *call, in *importKeyFileInput, schema *huma.Schema
 	// To its end in any case: a client that is still sending does not look for an answer.
 	if _, rest := io.Copy(io.Discard, body); rest != nil {
 		c.fail(uploadError(rest))
+		return
+	}
+	if !c.caller.Still() {
+		c.fail(uploadError(errOver))
 		return
 	}
 	// Errors too: the repetition of an import that was made finds its tokens taken, and is to get the first one's answer.
@@ -231,11 +235,21 @@ type upload struct {
 		io.Writer
 		Sum(b []byte) []byte
 	}
+	still  func() bool // whether the caller's credential is still good: an upload outlasts the check at its start
+	looked time.Time   // when that was asked last
 }
+
+// errOver ends an upload whose caller may not make it any more.
+var errOver = errors.New("the credential of this upload is not good any more")
 
 func (u *upload) Read(b []byte) (int, error) {
 	_ = u.control.SetReadDeadline(time.Now().Add(uploadRead)) // a server without deadlines needs none
 	n, err := u.r.Read(b)
+	if now := time.Now(); now.Sub(u.looked) >= tailRecheck {
+		if u.looked = now; !u.still() {
+			return 0, errOver
+		}
+	}
 	_, _ = u.sum.Write(b[:n]) // a hash does not fail
 	return n, err
 }
@@ -244,6 +258,8 @@ func uploadError(err error) error {
 	var own *Error
 	var tooLarge *http.MaxBytesError
 	switch {
+	case errors.Is(err, errOver):
+		return newError(http.StatusUnauthorized, codeUnauthenticated, "", "the credential of this upload is not good any more; nothing was imported")
 	case errors.As(err, &own):
 		return own
 	case errors.As(err, &tooLarge):

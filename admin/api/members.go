@@ -55,7 +55,7 @@ type Invitation struct {
 // MemberInvite is the body that invites a member.
 type MemberInvite struct {
 	Name   Optional[string] `json:"name,omitzero" doc:"Absent: the member says it"`
-	Email  Optional[string] `json:"email,omitzero" doc:"Required, but for an owner of the installation. If there is a member with this address, the grants are added to theirs"`
+	Email  Optional[string] `json:"email,omitzero" doc:"Required, but for an owner of the installation. If there is a member with this address, the grants are added to theirs; one who has not come yet is invited anew"`
 	Grants []GrantCreate    `json:"grants" minItems:"1" nullable:"false"`
 }
 
@@ -63,7 +63,7 @@ type MemberInvite struct {
 type MemberUpdate struct {
 	Name   Optional[string]        `json:"name,omitzero"`
 	Email  Optional[string]        `json:"email,omitzero" doc:"An open invitation to the old address is void"`
-	Grants Optional[[]GrantCreate] `json:"grants,omitzero" doc:"Replaces all that the caller's limit covers; what is beyond it stays"`
+	Grants Optional[[]GrantCreate] `json:"grants,omitzero" doc:"Replaces all that the caller's limit covers; what is beyond it stays. An open invitation is void if one of them gets wider"`
 }
 
 func (c *call) viewMember(m *keystore.Member) Member {
@@ -240,9 +240,18 @@ func (a *API) inviteMember(c *call, in *inviteMemberInput) (Member, error) {
 				return Member{}, newError(http.StatusConflict, string(keystore.CodeConflict), "email", "there is a member with this e-mail address who has a grant on the same: change that one")
 			}
 		}
+		// Somebody else has the link of an open invitation: it must not open what is granted now.
+		waiting := !m.Active && c.commandsMember(m) == nil
+		if !m.Active && m.Invited(c.now) && !waiting {
+			return Member{}, newError(http.StatusConflict, string(keystore.CodeConflict), "email",
+				"this e-mail address was invited elsewhere, and the invitation is still open: try again once it is accepted or over")
+		}
 		m, err := a.Store.UpdateMember(ctx, c.actor, m.ID, keystore.MemberPatch{Grants: keystore.To(slices.Concat(m.Grants, grants)), IfRevision: m.Revision})
 		if err != nil {
 			return Member{}, err
+		}
+		if waiting {
+			return c.renew(ctx, m)
 		}
 		c.revision = m.Revision
 		return c.viewMember(m), nil
@@ -288,7 +297,12 @@ func (a *API) renewInvitation(c *call, in *memberInput) (Member, error) {
 	}
 	ctx, cancel := c.commit()
 	defer cancel()
-	m, token, err := a.Store.RenewInvitation(ctx, c.actor, m.ID, auth.InvitationLifetime)
+	return c.renew(ctx, m)
+}
+
+// renew invites a member again whom the caller commands, as they are: who has got a grant meanwhile is judged anew.
+func (c *call) renew(ctx context.Context, m *keystore.Member) (Member, error) {
+	m, token, err := c.api.Store.RenewInvitation(ctx, c.actor, m.ID, m.Revision, auth.InvitationLifetime)
 	if err != nil {
 		return Member{}, err
 	}
@@ -318,7 +332,7 @@ func (a *API) updateMember(c *call, in *updateMemberInput) (Member, error) {
 	if err != nil {
 		return Member{}, err
 	}
-	if patch.IfRevision = revision; patch.Grants.Set {
+	if patch.IfRevision = revision; revision == 0 {
 		patch.IfRevision = m.Revision // what was judged is what is changed
 	}
 	ctx, cancel := c.commit()

@@ -45,8 +45,11 @@ var guards = map[string]guard{
 	"create_admin_token": {"create an admin token", func(_ *call, in any) bool {
 		return auth.Guarded(keystore.Role(in.(*createAdminTokenInput).Body.Role))
 	}},
-	"invite_member": {"invite a member", func(_ *call, in any) bool {
-		return slices.ContainsFunc(in.(*inviteMemberInput).Body.Grants, guardedGrant)
+	"invite_member": {"invite a member", func(c *call, in any) bool {
+		b := &in.(*inviteMemberInput).Body
+		// Who is there and has not come yet is invited again, with all of their grants.
+		m, known := c.api.Store.Snapshot().MemberByEmail(b.Email.Value)
+		return known && !m.Active || slices.ContainsFunc(b.Grants, guardedGrant)
 	}},
 	"update_member": {"change a member", func(_ *call, in any) bool {
 		b := &in.(*updateMemberInput).Body

@@ -14,8 +14,9 @@ type attempts struct {
 	lock  time.Duration // how long a lock-out lasts, and after how long a quiet name is forgotten
 	seed  [16]byte      // so that nobody outside can choose names of one set
 
-	mu    sync.Mutex
-	slots [attemptSets][attemptWays]attempt
+	mu     sync.Mutex
+	slots  [attemptSets][attemptWays]attempt
+	trying map[[16]byte]int // tries that are being looked at, no more than there are calls
 }
 
 const (
@@ -31,7 +32,7 @@ type attempt struct {
 }
 
 func newAttempts(seed [16]byte, burst int, lock time.Duration) *attempts {
-	return &attempts{seed: seed, burst: burst, lock: lock}
+	return &attempts{seed: seed, burst: burst, lock: lock, trying: make(map[[16]byte]int)}
 }
 
 func (a *attempts) place(name string) (key [16]byte, set *[attemptWays]attempt) {
@@ -53,6 +54,39 @@ func (a *attempts) locked(name string, now time.Time) time.Duration {
 		}
 	}
 	return 0
+}
+
+// begin notes a try before it is looked at, unless the name is locked out or so many are being looked at that it would be if
+// they fail: of many at the same time no more are looked at than one after the other. The answer is how long to wait; at 0,
+// end must follow, after fail or clear.
+func (a *attempts) begin(name string, now time.Time) time.Duration {
+	if wait := a.locked(name, now); wait > 0 {
+		return wait
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	key, set := a.place(name)
+	failed := 0
+	for i := range set {
+		if s := &set[i]; s.name == key && now.Sub(s.at) < a.lock {
+			failed = s.failed
+		}
+	}
+	if failed+a.trying[key] >= a.burst {
+		return time.Second
+	}
+	a.trying[key]++
+	return 0
+}
+
+// end notes that a try has been looked at.
+func (a *attempts) end(name string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	key, _ := a.place(name)
+	if a.trying[key]--; a.trying[key] <= 0 {
+		delete(a.trying, key)
+	}
 }
 
 // fail notes a failed try, and says whether it was the one that locks the name out.

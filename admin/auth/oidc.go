@@ -27,6 +27,7 @@ const (
 
 	oidcTime       = 10 * time.Minute // from the way out to the way back
 	oidcNetTime    = 10 * time.Second
+	oidcRetry      = 5 * time.Second // after a provider could not be found; the calls meanwhile do not wait for it one after the other
 	oidcCookieName = "keystile_oidc"
 	oidcPurpose    = "identity provider"
 )
@@ -48,6 +49,8 @@ type OIDC struct {
 
 	mu       sync.Mutex
 	provider *oidc.Provider // nil: not found yet
+	lost     error          // why it was not found, at the last try
+	asked    time.Time      // when that was
 }
 
 // NewOIDC checks the options. It connects to nothing: a provider that is away must not keep the gateway from starting.
@@ -85,9 +88,13 @@ func (o *OIDC) find(ctx context.Context) (*oidc.Provider, error) {
 	if o.provider != nil {
 		return o.provider, nil
 	}
+	if since := o.sessions.Now().Sub(o.asked); o.lost != nil && since >= 0 && since < oidcRetry {
+		return nil, o.lost
+	}
 	// Not the request's context: the provider keeps it for fetching keys later.
 	provider, err := oidc.NewProvider(oidc.ClientContext(context.WithoutCancel(ctx), o.client), o.o.Issuer)
-	if err != nil {
+	if o.lost = err; err != nil {
+		o.asked = o.sessions.Now()
 		return nil, err
 	}
 	o.provider = provider

@@ -35,12 +35,13 @@ func (a *Sessions) SignIn(r *http.Request, in SignIn) (*Session, *http.Cookie, e
 		// Others' guesses must not lock a member out of the place where they use to sign in.
 		name += " at " + addressName(ClientFrom(ctx))
 	}
-	if err := a.lockedOut(ctx, name, now); err != nil {
+	tried, err := a.try(ctx, name, now)
+	if err != nil {
 		return nil, nil, err
 	}
+	defer tried()
 	creds := new(keystore.Credentials)
 	if known && m.Active {
-		var err error
 		if creds, err = a.Store.MemberCredentials(m); err != nil {
 			return nil, nil, err
 		}
@@ -102,7 +103,28 @@ func (a *Sessions) lockedOut(ctx context.Context, name string, now time.Time) er
 	if wait == 0 {
 		return nil
 	}
+	return tooMany(wait)
+}
+
+func tooMany(wait time.Duration) *Refusal {
 	return &Refusal{Status: http.StatusTooManyRequests, Code: CodeLocked, RetryAfter: wait, Message: "too many failed tries: wait a while, then try again"}
+}
+
+// try counts a try of a client address and an e-mail address before it is looked at: a look takes long, and many at the same
+// time must not get through before the first of them has failed. done is to be called after the look.
+func (a *Sessions) try(ctx context.Context, name string, now time.Time) (done func(), err error) {
+	address := addressName(ClientFrom(ctx))
+	if wait := a.addresses.begin(address, now); wait > 0 {
+		return nil, tooMany(wait)
+	}
+	if wait := a.members.begin(name, now); wait > 0 {
+		a.addresses.end(address)
+		return nil, tooMany(wait)
+	}
+	return func() {
+		a.addresses.end(address)
+		a.members.end(name)
+	}, nil
 }
 
 func (a *Sessions) failed(ctx context.Context, name string, now time.Time) {
@@ -218,9 +240,10 @@ const recently = 10 * time.Minute
 func (a *Sessions) confirm(ctx context.Context, s *Session, password policy.Token) (*keystore.Credentials, error) {
 	now := a.Now()
 	name := "session of " + s.Member.ID
-	if wait := a.members.locked(name, now); wait > 0 {
+	if wait := a.members.begin(name, now); wait > 0 {
 		return nil, &Refusal{Status: http.StatusTooManyRequests, Code: CodeLocked, RetryAfter: wait, Message: "too many wrong passwords: wait a while, then try again"}
 	}
+	defer a.members.end(name)
 	creds, err := a.Store.MemberCredentials(s.Member)
 	if err != nil {
 		return nil, err

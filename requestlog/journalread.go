@@ -158,7 +158,7 @@ func (s *scan) readIndex(u unit) error {
 		}
 		res, err := indexFile(handle, info.Size())
 		if err != nil {
-			return fmt.Errorf("%s: %w", f.path, err)
+			return fmt.Errorf("%s: %w", j.pathOf(f), err)
 		}
 		s.read += info.Size()
 		j.skipped.Add(res.skipped)
@@ -216,4 +216,11 @@ func (s *scan) open(f *journalFile) (File, error) {
 	}
 	s.handles[f] = handle
 	return handle, nil
+}
+
+// pathOf is where a file is now: sealing gives it another name.
+func (j *Journal) pathOf(f *journalFile) string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return f.path
 }

@@ -172,7 +172,7 @@ func (t *Tally) Histogram(from time.Time) *Histogram {
 	}
 	step := int64(q.Bucket / time.Second)
 	first := t.begin(q.Filter.Since)
-	for begin := first; begin < q.Filter.Until.Unix() || begin == first; begin += step {
+	for begin := first; time.Unix(begin, 0).Before(q.Filter.Until); begin += step { // also one of which only a part of a second is asked for
 		h.Buckets = append(h.Buckets, HistogramBucket{Time: time.Unix(begin, 0).UTC(), Counts: make([]int64, len(h.Groups))})
 	}
 	for group, of := range t.counts {

@@ -52,7 +52,7 @@ func (j *Journal) list(ctx context.Context, q Query, without leftOut) (Page, err
 	defer s.close()
 	for {
 		s.emit()
-		if len(s.out) == s.want || len(s.units) == 0 {
+		if s.full() || len(s.units) == 0 {
 			return s.page(), nil
 		}
 		if next := s.units[0].highest; s.read >= j.o.ScanBudget && next < s.start {

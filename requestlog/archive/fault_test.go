@@ -347,3 +347,32 @@ func TestTornTailIsSkippedAndCounted(t *testing.T) {
 	closeArchive(t, again)
 	_ = a.Close()
 }
+
+// A damaged file whose journal file is still there, since it could not be deleted, costs nothing: that is archived anew.
+func TestDamagedFileIsMadeAnewOfItsSource(t *testing.T) {
+	t.Parallel()
+	dir, disk := t.TempDir(), newDiskFS()
+	a := openArchive(t, Options{Dir: dir, FS: disk})
+	records := requestlogtest.Records(200, 1)
+	write(t, a, records)
+	disk.set(func(op, name string, _ int) error {
+		if op == "sync" && name == filepath.Base(dir) {
+			return syscall.EIO
+		}
+		return nil
+	})
+	settle(a)
+	a.house.Lock()
+	path := newest(t, dir, parquetSuffix)
+	if err := os.WriteFile(path, []byte("PAR1 nonsense PAR1"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_ = ids(t, a) // meets it
+	disk.set(nil)
+	a.house.Unlock()
+	for range 2 {
+		a.keep(t.Context())
+	}
+	checkIDs(t, a, records)
+	closeArchive(t, a)
+}

@@ -25,6 +25,7 @@ type exchange struct {
 	verdict  verdict
 	question policy.Request // what was judged, kept for streams
 	mask     string         // of the presented token, "" if none was presented
+	foreign  bool           // the presented token has a spelling of its own
 	denied   bool           // the answer is the gateway's own
 	status   int            // to answer a denial with, if it is not the reason's own
 	aborted  bool           // the next handler panicked

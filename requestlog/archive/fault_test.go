@@ -376,3 +376,27 @@ func TestDamagedFileIsMadeAnewOfItsSource(t *testing.T) {
 	checkIDs(t, a, records)
 	closeArchive(t, a)
 }
+
+// A file that could not be given its sealed name is sealed, and archived, once the disk takes changes again.
+func TestFileThatCouldNotBeSealedIsSealedLater(t *testing.T) {
+	t.Parallel()
+	disk := newDiskFS()
+	a := openArchive(t, Options{Dir: t.TempDir(), FS: disk})
+	records := requestlogtest.Records(200, 1)
+	write(t, a, records)
+	disk.set(func(op, _ string, _ int) error {
+		if op == "rename" {
+			return syscall.EROFS
+		}
+		return nil
+	})
+	settle(a)
+	checkIDs(t, a, records)
+	disk.set(nil)
+	settle(a)
+	checkIDs(t, a, records)
+	if s := a.Stats(); s.Sealed != 1 || s.Files != 1 {
+		t.Errorf("got %+v, want one file, archived", s)
+	}
+	closeArchive(t, a)
+}

@@ -400,3 +400,33 @@ func TestFileThatCouldNotBeSealedIsSealedLater(t *testing.T) {
 	}
 	closeArchive(t, a)
 }
+
+// Counts that lack what a disk did not give just now say so.
+func TestHistogramOfAnUnreadableDiskIsNotComplete(t *testing.T) {
+	t.Parallel()
+	disk := newDiskFS()
+	a := openArchive(t, Options{Dir: t.TempDir(), FS: disk})
+	records := requestlogtest.Records(200, 1)
+	write(t, a, records[:100])
+	settle(a)
+	write(t, a, records[100:])
+	q := requestlog.HistogramQuery{By: requestlog.ByStatusClass, Bucket: time.Minute, Filter: requestlog.Filter{
+		Since: requestlogtest.Begin, Until: requestlogtest.Begin.Add(time.Hour),
+	}}
+	for _, filter := range []string{"", "secret"} {
+		q.Filter.Kind = filter
+		for _, fails := range []bool{true, false} {
+			disk.setReading(func(name string) error {
+				if fails && strings.HasSuffix(name, parquetSuffix) {
+					return syscall.EIO
+				}
+				return nil
+			})
+			h, err := a.Histogram(t.Context(), q)
+			if err != nil || h.Complete == fails || h.Complete != h.From.Equal(q.Filter.Since) {
+				t.Errorf("kind %q, disk fails %v: got complete %v from %v, %v", filter, fails, h.Complete, h.From, err)
+			}
+		}
+	}
+	closeArchive(t, a)
+}

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"go.uber.org/zap/zapcore"
 )
 
 func openJournal(t *testing.T, o JournalOptions) *Journal {
@@ -349,4 +351,35 @@ func TestJournalListIsBounded(t *testing.T) {
 	if most := int(j.Stats().Bytes/(300<<10)) + 1; pages < 5 || pages > most {
 		t.Errorf("got %d pages for %d bytes, want at most %d", pages, j.Stats().Bytes, most)
 	}
+}
+
+// A file that Write has just begun holds no record yet. Retention must not take it for an old one.
+func TestRetentionSparesAFileJustBegun(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	j := openJournal(t, JournalOptions{Dir: dir, MaxSize: 1, Now: func() time.Time { return journalBegin }})
+	defer j.Close()
+	writeRecords(t, j, 0, 1)
+	j.wmu.Lock() // as Write is, between beginning a file and its first record
+	file, handle, err := j.create()
+	if err != nil {
+		t.Fatal(err)
+	}
+	j.retire()
+	j.current, j.handle, j.sink = file, handle, zapcore.AddSync(handle)
+	j.mu.Lock()
+	j.files = append(j.files, file)
+	j.mu.Unlock()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		j.retain()
+	}()
+	<-done // it does not wait for Write either
+	j.wmu.Unlock()
+	if _, err := os.Stat(file.path); err != nil {
+		t.Errorf("the new file: %v", err)
+	}
+	writeRecords(t, j, 1, 2)
+	checkNumbers(t, j, []int{1, 2})
 }

@@ -19,11 +19,16 @@ type indexResult struct {
 // indexFile reads a file from its beginning and makes its index.
 func indexFile(r io.ReaderAt, size int64) (*indexResult, error) {
 	res := &indexResult{file: journalFile{span: emptySpan, indexed: true}}
-	lines, err := eachLine(r, size, func(offset int64, line, _ []byte, position uint64, ms int64) {
+	lines, err := eachLine(r, size, func(offset int64, line []byte) bool {
+		_, position, ms, ok := lineKey(line)
+		if !ok {
+			return false
+		}
 		if offset > res.file.size {
 			res.file.skip(offset - res.file.size)
 		}
 		res.file.add(int64(len(line)), position, ms)
+		return true
 	})
 	if err != nil {
 		return nil, err
@@ -42,8 +47,8 @@ type linesFound struct {
 	skipped uint64 // unreadable lines, the torn one included
 }
 
-// eachLine calls fn for every readable line of a file.
-func eachLine(r io.ReaderAt, size int64, fn func(offset int64, line, id []byte, position uint64, ms int64)) (found linesFound, err error) {
+// eachLine calls fn for every whole line of a file. fn says whether it can be read.
+func eachLine(r io.ReaderAt, size int64, fn func(offset int64, line []byte) (readable bool)) (found linesFound, err error) {
 	in := bufio.NewReaderSize(io.NewSectionReader(r, 0, size), maxLine)
 	var long int64 // bytes of a line that is too long, so far
 	for {
@@ -62,14 +67,23 @@ func eachLine(r io.ReaderAt, size int64, fn func(offset int64, line, id []byte, 
 		}
 		offset := found.whole + long
 		found.whole = offset + int64(len(line))
-		id, position, ms, ok := lineKey(line)
-		if long > 0 || !ok {
+		if long > 0 || !fn(offset, line) {
 			found.skipped++
 			long = 0
-			continue
 		}
-		fn(offset, line, id, position, ms)
 	}
+}
+
+// lineID reads the id of a line, and nothing else where the encoder wrote it.
+func lineID(line []byte) (id []byte, position uint64, ok bool) {
+	const before = `{"id":"`
+	if len(line) > len(before)+idLen && string(line[:len(before)]) == before && line[len(before)+idLen] == '"' {
+		id = line[len(before) : len(before)+idLen]
+		position, ok = parseID(id)
+		return id, position, ok
+	}
+	id, position, _, ok = lineKey(line)
+	return id, position, ok
 }
 
 // lineKey reads what an index needs of a line.

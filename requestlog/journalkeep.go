@@ -171,15 +171,16 @@ func (j *Journal) syncDir() error {
 }
 
 // retain deletes whole files, the oldest first: those too old, and then as many as are too much. The file being written
-// stays.
+// stays: it is the last one, unless it is sealed already. Asking Write for it would tell of the one before, when Write is just
+// beginning a new one, which holds no record yet and looks as old as can be.
 func (j *Journal) retain() {
 	bounds := j.bounds.Load()
 	oldest := j.now().Add(-bounds.age).UnixMilli()
-	j.wmu.Lock()
-	current := j.current
-	j.wmu.Unlock()
-
 	j.mu.Lock()
+	var current *journalFile
+	if n := len(j.files); n > 0 && !j.files[n-1].sealed {
+		current = j.files[n-1]
+	}
 	byAge := slices.Clone(j.files)
 	slices.SortStableFunc(byAge, func(a, b *journalFile) int { return cmp.Compare(a.span.last, b.span.last) })
 	var total int64

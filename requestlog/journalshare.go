@@ -92,10 +92,14 @@ type sortedLine struct {
 
 // sortedLines finds the lines of a file and puts them in the order of their ids.
 func sortedLines(in io.ReaderAt, size int64) (lines []sortedLine, skipped int, err error) {
-	res, err := eachLine(in, size, func(offset int64, line []byte, id []byte, position uint64, _ int64) {
-		l := sortedLine{position: position, offset: offset, length: int32(len(line))}
-		copy(l.suffix[:], id[prefixLen+positionLen:])
-		lines = append(lines, l)
+	res, err := eachLine(in, size, func(offset int64, line []byte) bool {
+		id, position, ok := lineID(line)
+		if ok {
+			l := sortedLine{position: position, offset: offset, length: int32(len(line))}
+			copy(l.suffix[:], id[prefixLen+positionLen:])
+			lines = append(lines, l)
+		}
+		return ok
 	})
 	slices.SortFunc(lines, func(a, b sortedLine) int {
 		return cmp.Or(cmp.Compare(a.position, b.position), bytes.Compare(a.suffix[:], b.suffix[:]))

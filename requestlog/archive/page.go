@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -92,10 +93,7 @@ func (p *page) fill(raw parquet.Page, most int) error {
 	}
 	values := p.rows
 	if p.levels != nil {
-		values = 0
-		for _, l := range p.levels {
-			values += int(l)
-		}
+		values = present(p.levels)
 	}
 	data := raw.Data()
 	var have int
@@ -121,6 +119,11 @@ func (p *page) fill(raw parquet.Page, most int) error {
 	}
 	return nil
 }
+
+var presentLevel = []byte{1}
+
+// present counts the rows that have a value.
+func present(levels []byte) int { return bytes.Count(levels, presentLevel) }
 
 // bytes is a text of a page without a dictionary.
 func (p *page) bytes(i int) []byte { return p.text[p.offsets[i]:p.offsets[i+1]] }
@@ -242,21 +245,25 @@ type picker struct {
 	done   int // rows that have their value
 
 	dictionary parquet.Dictionary
-	texts      []string // of the dictionary, those that were asked for
+	texts      []string // of the dictionary, those that were asked for; nil if rows are few
 }
 
+// manyRows is from how many rows on the texts of a dictionary are kept between them.
+const manyRows = 100
+
 func (k *picker) page(first int, p *page) (int, error) {
-	if p.dictionary != k.dictionary && p.dictionary != nil {
+	if p.dictionary != k.dictionary && p.dictionary != nil && len(k.rows) >= manyRows {
 		k.dictionary, k.texts = p.dictionary, make([]string, p.dictionary.Len())
 	}
 	value, row := 0, 0
 	for k.done < len(k.rows) && k.rows[k.done] < first+p.rows {
 		at := k.rows[k.done] - first
-		for ; row < at; row++ {
-			if p.levels == nil || p.levels[row] != 0 {
-				value++
-			}
+		if p.levels == nil {
+			value = at
+		} else {
+			value += present(p.levels[row:at])
 		}
+		row = at
 		if p.levels == nil || p.levels[at] != 0 {
 			if err := k.set(k.done, k.value(p, value)); err != nil {
 				return k.done, fmt.Errorf("%w: %w", errDamaged, err)
@@ -275,6 +282,9 @@ func (k *picker) value(p *page, i int) requestlog.Value {
 		return requestlog.Value{Text: string(p.bytes(i))}
 	}
 	at := p.index[i]
+	if k.texts == nil {
+		return requestlog.Value{Text: string(p.dictionary.Index(at).ByteArray())}
+	}
 	if k.texts[at] == "" {
 		k.texts[at] = string(p.dictionary.Index(at).ByteArray())
 	}

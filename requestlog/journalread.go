@@ -158,7 +158,7 @@ func (s *scan) readIndex(u unit) error {
 		}
 		res, err := indexFile(handle, info.Size())
 		if err != nil {
-			return fmt.Errorf("%s: %w", f.path, err)
+			return fmt.Errorf("%s: %w", j.pathOf(f), err)
 		}
 		s.read += info.Size()
 		j.skipped.Add(res.skipped)
@@ -197,6 +197,13 @@ func (s *scan) addUnit(u unit, c span) {
 // meets says whether two spans have anything in common.
 func (s span) meets(o span) bool {
 	return s.low <= o.high && o.low <= s.high && s.first <= o.last && o.first <= s.last
+}
+
+// pathOf is where a file lies just now: it may be getting its sealed name.
+func (j *Journal) pathOf(f *journalFile) string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return f.path
 }
 
 // open opens a file once for the scan. It answers nil for a file that retention, or somebody, has deleted.

@@ -44,7 +44,7 @@ func (s *scan) readBlock(u unit) error {
 	}
 	buf := s.buf[:u.block.length]
 	if _, err := handle.ReadAt(buf, u.block.offset); err != nil {
-		return fmt.Errorf("%s at %d: %w", u.file.path, u.block.offset, err)
+		return fmt.Errorf("%s at %d: %w", s.journal.pathOf(u.file), u.block.offset, err)
 	}
 	s.read += u.block.length
 	found := len(s.pending)

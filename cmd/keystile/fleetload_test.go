@@ -70,5 +70,5 @@ func (f *fleetBed) one(n int, token string) error {
 func notTaken(err error) bool {
 	var dial *net.OpError
 	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
-		errors.Is(err, io.EOF) || errors.As(err, &dial) && dial.Op == "dial"
+		errors.Is(err, io.EOF) || errors.Is(err, gatetest.ErrClosed) || errors.As(err, &dial) && dial.Op == "dial"
 }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"time"
@@ -20,6 +21,7 @@ type Member struct {
 	Name             string      `json:"name" doc:"Empty until the invitation is accepted, if it named nobody"`
 	Email            *string     `json:"email" doc:"null: of an owner who was invited without one and has not come yet"`
 	Grants           []Grant     `json:"grants" nullable:"false" doc:"What the member may do, and where; a caller with a limit sees the grants within it"`
+	EmailProven      bool        `json:"email_proven" doc:"The member has shown that the address is theirs: the invitation or a code reached it by e-mail, or an identity provider has verified it"`
 	Status           string      `json:"status" enum:"invited,expired,active" doc:"expired: the invitation was not accepted in time"`
 	AuthenticatorApp bool        `json:"authenticator_app"`
 	RecoveryCodes    int         `json:"recovery_codes" doc:"How many are left"`
@@ -57,6 +59,8 @@ type MemberInvite struct {
 	Name   Optional[string] `json:"name,omitzero" doc:"Absent: the member says it"`
 	Email  Optional[string] `json:"email,omitzero" doc:"Required, but for an owner of the installation. If there is a member with this address, the grants are added to theirs; one who has not come yet is invited anew"`
 	Grants []GrantCreate    `json:"grants" minItems:"1" nullable:"false"`
+
+	EmailUnproven Optional[bool] `json:"email_unproven,omitzero" doc:"true: add grants to a member who has not shown that the address is theirs; without it this answers 409 email_unproven"`
 }
 
 // MemberUpdate is the body that changes a member. Absent fields stay as they are.
@@ -64,11 +68,13 @@ type MemberUpdate struct {
 	Name   Optional[string]        `json:"name,omitzero"`
 	Email  Optional[string]        `json:"email,omitzero" doc:"An open invitation to the old address is void"`
 	Grants Optional[[]GrantCreate] `json:"grants,omitzero" doc:"Replaces all that the caller's limit covers; what is beyond it stays. An open invitation is void if one of them gets wider"`
+
+	EmailUnproven Optional[bool] `json:"email_unproven,omitzero" doc:"true: grant more to a member who has not shown that the address is theirs; without it this answers 409 email_unproven, unless the caller answers for all that the member has"`
 }
 
 func (c *call) viewMember(m *keystore.Member) Member {
 	out := Member{
-		ID: m.ID, Object: "member", Name: m.Name, Email: some(m.Email), Grants: []Grant{}, Status: "active",
+		ID: m.ID, Object: "member", Name: m.Name, Email: some(m.Email), EmailProven: m.EmailProven, Grants: []Grant{}, Status: "active",
 		AuthenticatorApp: m.HasTOTP, RecoveryCodes: m.Recovery,
 		CreatedAt: *stamp(m.CreatedAt), CreatedBy: m.CreatedBy,
 	}
@@ -132,6 +138,17 @@ func (c *call) mayGrants(grants []keystore.Grant) error {
 		}
 	}
 	return nil
+}
+
+// knownMember refuses to grant more to somebody who may not be who they seem: whoever had the link of an invitation has come
+// in by it, under an address that its maker has chosen. consent is the caller's word that they know the member nonetheless.
+func (c *call) knownMember(m *keystore.Member, next []keystore.Grant, consent bool) error {
+	if consent || !m.Active || m.EmailProven || !keystore.Widens(m.Grants, next) {
+		return nil
+	}
+	return newError(http.StatusConflict, codeEmailUnproven, codeEmailUnproven,
+		"a member came in under this e-mail address and has not shown that it is theirs: let an invitation be sent to them by e-mail, "+
+			"or make sure who they are and send \"email_unproven\": true")
 }
 
 func storeGrants(grants []GrantCreate) []keystore.Grant {
@@ -246,7 +263,11 @@ func (a *API) inviteMember(c *call, in *inviteMemberInput) (Member, error) {
 			return Member{}, newError(http.StatusConflict, string(keystore.CodeConflict), "email",
 				"this e-mail address was invited elsewhere, and the invitation is still open: try again once it is accepted or over")
 		}
-		m, err := a.Store.UpdateMember(ctx, c.actor, m.ID, keystore.MemberPatch{Grants: keystore.To(slices.Concat(m.Grants, grants)), IfRevision: m.Revision})
+		next := slices.Concat(m.Grants, grants)
+		if err := c.knownMember(m, next, in.Body.EmailUnproven.Value); err != nil {
+			return Member{}, err // whatever the caller may do: it goes by the address, and has seen nothing of the member
+		}
+		m, err := a.Store.UpdateMember(ctx, c.actor, m.ID, keystore.MemberPatch{Grants: keystore.To(next), IfRevision: m.Revision})
 		if err != nil {
 			return Member{}, err
 		}
@@ -257,34 +278,49 @@ func (a *API) inviteMember(c *call, in *inviteMemberInput) (Member, error) {
 		return c.viewMember(m), nil
 	}
 	m, token, err := a.Store.InviteMember(ctx, c.actor, keystore.MemberParams{
-		Name: in.Body.Name.Value, Email: in.Body.Email.Value, Grants: grants,
+		Name: in.Body.Name.Value, Email: in.Body.Email.Value, Grants: grants, Mailed: c.mails(in.Body.Email.Value),
 	}, auth.InvitationLifetime)
 	if err != nil {
 		return Member{}, err
 	}
-	return c.viewInvited(ctx, m, token), nil
+	return c.viewInvited(ctx, m, token)
 }
 
-// viewInvited sends the link, or shows it to who invites.
-func (c *call) viewInvited(ctx context.Context, m *keystore.Member, token policy.Token) Member {
+// mails says whether invitations to an address are sent there.
+func (c *call) mails(email string) bool {
+	return c.api.Mail != nil && c.api.SiteURL() != "" && email != ""
+}
+
+// viewInvited sends the link, or shows it to who invites: never both, since who accepts one that was sent has shown that the
+// address is theirs.
+func (c *call) viewInvited(ctx context.Context, m *keystore.Member, token policy.Token) (Member, error) {
+	site := c.api.SiteURL()
+	sent := false
+	if m.Mailed {
+		err := errors.New("no site has a dashboard any more")
+		if site != "" {
+			err = c.api.Mail(ctx, m, policy.TokenFrom(auth.InvitationLink(site, token)))
+		}
+		if sent = err == nil; !sent {
+			c.api.Logger.Warn("sending an invitation by e-mail", zap.String("member", m.ID), zap.Error(err))
+			if m, token, err = c.api.Store.RenewInvitation(ctx, c.actor, m.ID, m.Revision, auth.InvitationLifetime, false); err != nil {
+				return Member{}, err
+			}
+		}
+	}
 	c.revision = m.Revision
 	out := c.viewMember(m)
 	out.Invitation = &Invitation{ExpiresAt: *stamp(m.InvitedUntil)}
-	site := c.api.SiteURL()
-	if c.api.Mail != nil && site != "" && m.Email != "" {
-		err := c.api.Mail(ctx, m, policy.TokenFrom(auth.InvitationLink(site, token)))
-		if err == nil {
-			out.Invitation.SentTo = some(m.Email)
-			return out
-		}
-		c.api.Logger.Warn("sending an invitation by e-mail", zap.String("member", m.ID), zap.Error(err))
+	if sent {
+		out.Invitation.SentTo = some(m.Email)
+		return out, nil
 	}
 	if site != "" {
 		out.Invitation.Link = Token(auth.InvitationLink(site, token))
 	} else {
 		out.Invitation.Token = Token(token.Reveal())
 	}
-	return out
+	return out, nil
 }
 
 func (a *API) renewInvitation(c *call, in *memberInput) (Member, error) {
@@ -302,11 +338,11 @@ func (a *API) renewInvitation(c *call, in *memberInput) (Member, error) {
 
 // renew invites a member again whom the caller commands, as they are: who has got a grant meanwhile is judged anew.
 func (c *call) renew(ctx context.Context, m *keystore.Member) (Member, error) {
-	m, token, err := c.api.Store.RenewInvitation(ctx, c.actor, m.ID, m.Revision, auth.InvitationLifetime)
+	m, token, err := c.api.Store.RenewInvitation(ctx, c.actor, m.ID, m.Revision, auth.InvitationLifetime, c.mails(m.Email))
 	if err != nil {
 		return Member{}, err
 	}
-	return c.viewInvited(ctx, m, token), nil
+	return c.viewInvited(ctx, m, token)
 }
 
 func (a *API) updateMember(c *call, in *updateMemberInput) (Member, error) {
@@ -327,6 +363,11 @@ func (a *API) updateMember(c *call, in *updateMemberInput) (Member, error) {
 			return Member{}, err
 		}
 		patch.Grants = keystore.To(next)
+		if c.commandsMember(m) != nil {
+			if err := c.knownMember(m, next, in.Body.EmailUnproven.Value); err != nil {
+				return Member{}, err
+			}
+		}
 	}
 	revision, err := c.ifRevision(m.Revision)
 	if err != nil {

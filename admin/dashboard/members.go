@@ -26,6 +26,10 @@ var (
 	doneMemberSessions = notice("member_sessions", "The member is signed out everywhere.")
 )
 
+// unprovenField is the API's name of the consent to grant to somebody who has not shown that the address is theirs. The forms
+// ask for it once the API has.
+const unprovenField = "email_unproven"
+
 // membersPage lists who signs in here.
 type membersPage struct {
 	Page
@@ -72,6 +76,9 @@ func (q *request) inviteMember() error {
 	body := api.MemberInvite{Email: api.Set(q.form("email")), Grants: []api.GrantCreate{grant}}
 	if name := q.form("name"); name != "" {
 		body.Name = api.Set(name)
+	}
+	if q.form(unprovenField) != "" {
+		body.EmailUnproven = api.Set(true)
 	}
 	m, header, err := askHeader[api.Member](q, q.withCode(q.once(post("/v1/members", body))))
 	if err != nil {
@@ -180,6 +187,9 @@ func (q *request) updateMember() error {
 	}
 	if !sameGrants(before, p.Grants) {
 		body.Grants = api.Set(grants)
+	}
+	if q.form(unprovenField) != "" {
+		body.EmailUnproven = api.Set(true)
 	}
 	c := call{method: http.MethodPatch, path: "/v1/members/" + p.Member.ID, body: body}
 	if _, err := ask[api.Member](q, q.withCode(c)); err != nil {

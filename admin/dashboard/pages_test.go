@@ -427,3 +427,25 @@ func TestFiles(t *testing.T) {
 		}
 	}
 }
+
+// TestUnprovenAddress: a role for somebody who has not shown that the address is theirs asks whether the viewer knows them.
+func TestUnprovenAddress(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	by := keystore.Actor{Kind: "test"}
+	m, token, err := f.store.InviteMember(t.Context(), by, keystore.MemberParams{
+		Email: "boss@example.com", Grants: []keystore.Grant{{Role: keystore.RoleViewer, Account: f.account}},
+	}, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest := token.Digest()
+	if _, err := f.store.AcceptInvitation(t.Context(), by, &digest, keystore.Acceptance{Name: "Eve", Password: policy.TokenFrom("a hash")}); err != nil {
+		t.Fatal(err)
+	}
+	f.get("/members").ok().has("Address not proven")
+	f.get("/members/" + m.ID).ok().has("Address not proven")
+	form := []string{"email", "boss@example.com", "role", "viewer", "limit", f.organization}
+	f.post("/members", form...).has("has not shown that it is theirs", `name="email_unproven"`)
+	f.post("/members", append(form, "email_unproven", "yes")...).goesTo("/members")
+}

@@ -27,6 +27,7 @@ type exchange struct {
 	mask     string         // of the presented token, "" if none was presented
 	rate     rateVerdict    // what the rate limit says; zero: there is none
 	looked   bool           // the store was asked for a key
+	foreign  bool           // the presented token has a spelling of its own
 	denied   bool           // the answer is the gateway's own
 	status   int            // to answer a denial with, if it is not the reason's own
 	aborted  bool           // the next handler panicked

@@ -33,6 +33,8 @@ func (x *exchange) beginRecord(r *http.Request) {
 	rec.Target = rawTarget(r)
 	if _, query, found := strings.Cut(rec.Target, "?"); found {
 		rec.Target, rec.Query = x.handler.capture.redactQuery(rec.Target, query)
+	} else if !strings.HasPrefix(rec.Target, "/") || strings.Contains(rec.Target, "#") {
+		rec.Target = requestlog.RedactTarget(rec.Target) // it may name a user and a password, or have a fragment
 	}
 	x.capture = x.handler.capture.begin(x.gate.log, r)
 	x.record = rec

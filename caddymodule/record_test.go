@@ -241,3 +241,47 @@ func TestRotationShows(t *testing.T) {
 		t.Error("the record of the new key does not say that the successor was used")
 	}
 }
+
+// TestRecordHidesUserinfoWithoutQuery: what is refused is recorded too, and a target may carry a password before its host, or
+// anything behind a "#".
+func TestRecordHidesUserinfoWithoutQuery(t *testing.T) {
+	t.Parallel()
+	g := newGateway(t, nil)
+	for _, target := range []string{
+		"http://legacykey-81fe02c:pw-81fe02c@api.example.com/v1/charges", "http://pw-81fe02c@api.example.com/v1/charges?a=1", "/v1/charges#pw-81fe02c",
+	} {
+		r := request("GET", "/v1/charges", g.live)
+		r.RequestURI = target
+		g.wantDenied(r, 400, "request_malformed")
+		if rec := g.lastRecord(); strings.Contains(rec.Target, "81fe02c") || rec.Target == "" {
+			t.Errorf("%s: the record has the target %q", target, rec.Target)
+		}
+	}
+}
+
+// TestRecordHidesAnImportedTokenElsewhere: a token of foreign spelling cannot be told from other text, but the gateway knows
+// the one that it has just accepted.
+func TestRecordHidesAnImportedTokenElsewhere(t *testing.T) {
+	t.Parallel()
+	g := newGateway(t, nil)
+	const token = "legacy-81fe02c-key"
+	if _, err := g.store.ImportKeys(t.Context(), testActor, []keystore.ImportParams{{
+		KeyParams: keystore.KeyParams{Account: g.a.ID, Mode: policy.ModeLive, Kind: policy.KindSecret, Name: "legacy"}, Token: policy.TokenFrom(token),
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	g.backend = func(w http.ResponseWriter, _ *http.Request) error {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusBadRequest)
+		_, err := io.WriteString(w, `{"error":{"type":"t","code":"c","message":"no such key: `+token+`"}}`)
+		return err
+	}
+	g.wantServed(request("GET", "/v1/customers/"+token, token, "User-Agent", "x "+token, "Idempotency-Key", token+"-1"))
+	rec := g.lastRecord()
+	if rec.ErrorMessage == "" || rec.Path == "" || rec.Key == "" {
+		t.Fatalf("record %+v", rec)
+	}
+	if text, _ := rec.MarshalJSON(); strings.Contains(string(text), token) {
+		t.Errorf("the record holds the token: %s", text)
+	}
+}

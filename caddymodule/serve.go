@@ -172,6 +172,9 @@ func (x *exchange) identifyKey(header http.Header, sampled bool) {
 	}
 	x.verdict.key = key
 	x.mask = key.Mask
+	if x.foreign {
+		x.record.Conceal(token) // nobody else can tell it from other text
+	}
 }
 
 // dropCredentials removes the key from wherever it may stand.
@@ -191,6 +194,7 @@ func (x *exchange) lookup(token string, sampled bool) *keystore.Key {
 		if !g.store.HasImported() {
 			return nil
 		}
+		x.foreign = true
 	default:
 		return nil
 	}

@@ -27,6 +27,14 @@ func clean(r *Record, node string, now time.Time) {
 	if r.Capture != nil {
 		r.Capture.render(r)
 	}
+	if r.secret != nil {
+		for _, c := range outsideColumns {
+			if s := c.text(r); strings.Contains(*s, *r.secret) {
+				*s = strings.ReplaceAll(*s, *r.secret, redactedValue)
+			}
+		}
+		r.secret = nil
+	}
 	if r.Client.Is4In6() || r.Client.Zone() != "" {
 		r.Client = r.Client.Unmap().WithZone("") // a zone is free text; and one address has one spelling
 	}

@@ -4,8 +4,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -88,11 +88,15 @@ func (q *HistogramQuery) check() error {
 	return nil
 }
 
-// Tally gathers the counts of one histogram. Stores fill it; it is not safe for concurrent use.
+// Tally gathers the counts of one histogram, in bounded memory. Stores fill it; it is not safe for concurrent use.
 type Tally struct {
 	query  HistogramQuery
 	counts map[string]map[int64]int64 // group → beginning of the stretch in Unix seconds → records
+	cells  int                        // of all groups
 }
+
+// maxTallyCells bounds the counts that a tally holds: some 30 MB. An installation may have millions of keys.
+const maxTallyCells = 100_000
 
 // NewTally begins a histogram.
 func NewTally(q HistogramQuery) *Tally {
@@ -101,12 +105,71 @@ func NewTally(q HistogramQuery) *Tally {
 
 // Add counts n records of a group at a time.
 func (t *Tally) Add(group string, at time.Time, n int64) {
+	begin := t.begin(at)
 	of := t.counts[group]
 	if of == nil {
-		of = make(map[int64]int64)
-		t.counts[group] = of
+		of = make(map[int64]int64, 1)
+		t.counts[strings.Clone(group)] = of // not a part of a record's line
 	}
-	of[t.begin(at)] += n
+	before := len(of)
+	of[begin] += n
+	if t.cells += len(of) - before; t.cells > maxTallyCells {
+		t.fold()
+	}
+}
+
+// fold counts the smaller groups under GroupOther, until half of the room is free. All sums stay exact; a group that comes
+// again behind that begins anew, so that of very many groups the largest are told apart as far as they stand out.
+func (t *Tally) fold() {
+	groups := t.sorted()
+	other := t.counts[GroupOther]
+	if other == nil {
+		other = make(map[int64]int64)
+		t.counts[GroupOther] = other
+	}
+	for i := len(groups) - 1; i >= MaxGroups && t.cells > maxTallyCells/2; i-- {
+		if groups[i] == GroupOther {
+			continue
+		}
+		of := t.counts[groups[i]]
+		before := len(other)
+		for begin, n := range of {
+			other[begin] += n
+		}
+		t.cells += len(other) - before - len(of)
+		delete(t.counts, groups[i])
+	}
+}
+
+func isOther(group string) int {
+	if group == GroupOther {
+		return 1
+	}
+	return 0
+}
+
+// sorted lists the groups, the largest first; GroupOther, if it occurs, is the last.
+func (t *Tally) sorted() []string {
+	type sum struct {
+		group string
+		n     int64
+	}
+	sums := make([]sum, 0, len(t.counts))
+	for group, of := range t.counts {
+		s := sum{group: group}
+		for _, n := range of {
+			s.n += n
+		}
+		sums = append(sums, s)
+	}
+	slices.SortFunc(sums, func(a, b sum) int {
+		return cmp.Or(isOther(a.group)-isOther(b.group), cmp.Compare(b.n, a.n), cmp.Compare(a.group, b.group))
+	})
+	groups := make([]string, len(sums))
+	for i, s := range sums {
+		groups[i] = s.group
+	}
+	return groups
 }
 
 // AddRecord counts one record. The filter is the caller's to ask.
@@ -154,15 +217,7 @@ func (t *Tally) Histogram(from time.Time) *Histogram {
 	if !h.Complete {
 		h.From = from.UTC()
 	}
-	totals := make(map[string]int64, len(t.counts))
-	for group, of := range t.counts {
-		for _, n := range of {
-			totals[group] += n
-		}
-	}
-	h.Groups = slices.SortedFunc(maps.Keys(totals), func(a, b string) int {
-		return cmp.Or(cmp.Compare(totals[b], totals[a]), cmp.Compare(a, b))
-	})
+	h.Groups = t.sorted()
 	place := make(map[string]int, len(h.Groups))
 	for i, group := range h.Groups {
 		place[group] = min(i, MaxGroups)
@@ -172,7 +227,7 @@ func (t *Tally) Histogram(from time.Time) *Histogram {
 	}
 	step := int64(q.Bucket / time.Second)
 	first := t.begin(q.Filter.Since)
-	for begin := first; begin < q.Filter.Until.Unix() || begin == first; begin += step {
+	for begin := first; time.Unix(begin, 0).Before(q.Filter.Until); begin += step { // also one of which only a part of a second is asked for
 		h.Buckets = append(h.Buckets, HistogramBucket{Time: time.Unix(begin, 0).UTC(), Counts: make([]int64, len(h.Groups))})
 	}
 	for group, of := range t.counts {

@@ -56,9 +56,19 @@ func (j *Journal) sealRetired() {
 	j.mu.Unlock()
 	for _, r := range retired {
 		j.report("sealing a file", j.seal(r))
+		j.sealAgain(r.file)
 	}
 	if len(retired) > 0 && j.o.OnSealed != nil {
 		j.o.OnSealed()
+	}
+}
+
+// sealAgain has a file sealed the next time that has kept its name, as on a disk that takes no changes for a while.
+func (j *Journal) sealAgain(f *journalFile) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if !f.sealed && slices.Contains(j.files, f) && j.exists(f.path) {
+		j.retired = append(j.retired, retiredFile{file: f})
 	}
 }
 
@@ -134,7 +144,7 @@ func (j *Journal) renameLocked(f *journalFile) error {
 			continue // a rename would replace it, or make it look like what was archived already
 		}
 		if err := j.fs.Rename(f.path, path+journalSuffix); err != nil {
-			return ignoreMissing(err) // it keeps its name; the next start seals it
+			return ignoreMissing(err) // it keeps its name until the next try
 		}
 		f.path, f.sealed = path+journalSuffix, true
 		return nil

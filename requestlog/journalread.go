@@ -52,7 +52,7 @@ func (j *Journal) list(ctx context.Context, q Query, without leftOut) (Page, err
 	defer s.close()
 	for {
 		s.emit()
-		if len(s.out) == s.want || len(s.units) == 0 {
+		if s.full() || len(s.units) == 0 {
 			return s.page(), nil
 		}
 		if next := s.units[0].highest; s.read >= j.o.ScanBudget && next < s.start {
@@ -199,6 +199,13 @@ func (s span) meets(o span) bool {
 	return s.low <= o.high && o.low <= s.high && s.first <= o.last && o.first <= s.last
 }
 
+// pathOf is where a file lies just now: it may be getting its sealed name.
+func (j *Journal) pathOf(f *journalFile) string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return f.path
+}
+
 // open opens a file once for the scan. It answers nil for a file that retention, or somebody, has deleted.
 func (s *scan) open(f *journalFile) (File, error) {
 	if handle, ok := s.handles[f]; ok {
@@ -216,11 +223,4 @@ func (s *scan) open(f *journalFile) (File, error) {
 	}
 	s.handles[f] = handle
 	return handle, nil
-}
-
-// pathOf is where a file is now: sealing gives it another name.
-func (j *Journal) pathOf(f *journalFile) string {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return f.path
 }

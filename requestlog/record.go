@@ -52,6 +52,10 @@ type Record struct {
 	// Capture is what the four texts above are made of, by the log. It is nil in records that the log hands out.
 	Capture *Capture
 
+	// secret is the credential that the request presented, see Conceal. It is gone when the record is stored; behind a pointer,
+	// it is not printed with the record.
+	secret *string
+
 	// Lost is 0 for a request. A gap record says that this many records, between LostFrom and LostTo, are missing.
 	Lost             int64
 	LostFrom, LostTo time.Time
@@ -72,9 +76,17 @@ func (r *Record) Concerns(id string) bool {
 	return id != "" && (r.Owner == id || r.Account == id && r.Decision != DecisionForeign)
 }
 
+// Conceal has the log hide a credential wherever else the request, or the answer to it, spells it out. It is for those that
+// cannot be told from other text; ours are masked in any case. One too short to be a key is not looked for.
+func (r *Record) Conceal(token string) {
+	if len(token) >= minSecret {
+		r.secret = &token
+	}
+}
+
 // clone copies the record for a reader of its own. Strings are immutable, so that a shallow copy is enough.
 func (r *Record) clone() *Record {
 	c := *r
-	c.Capture = nil
+	c.Capture, c.secret = nil, nil
 	return &c
 }

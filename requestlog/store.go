@@ -55,12 +55,35 @@ type RetentionSetter interface {
 // Query asks for one page of records.
 type Query struct {
 	Filter Filter
-	Limit  int    // 1 to MaxLimit
+	Limit  int    // 1 to MaxLimit; a page of much captured text is shorter
 	After  string // a record's id or Page.Next; "" for the newest
 }
 
 // MaxLimit is the most records of one page.
 const MaxLimit = 1000
+
+// MaxPageBytes bounds the captured text of one page: behind the record that goes beyond it, the page ends. Captured headers and
+// bodies may be two hundred times as long as the rest of a record.
+const MaxPageBytes = 4 << 20
+
+// PageRoom is how much captured text a page that is being gathered still takes.
+type PageRoom struct{ taken int }
+
+// Full says whether the page ends here.
+func (p *PageRoom) Full() bool { return p.taken >= MaxPageBytes }
+
+// Take notes a record of the page.
+func (p *PageRoom) Take(r *Record) { p.taken += r.CapturedBytes() }
+
+// Fit is how many of the records, which come next in this order, the page can take, as far as is known by now: what comes behind
+// those need not be remembered.
+func (p PageRoom) Fit(next []*Record) (n int) {
+	for n < len(next) && !p.Full() {
+		p.Take(next[n])
+		n++
+	}
+	return n
+}
 
 // Page is one page of a list, newest first.
 type Page struct {

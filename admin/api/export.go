@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/keystile/keystile/requestlog/archive"
 )
@@ -179,7 +180,7 @@ func (c *call) breakOff(err error) {
 // plainCell keeps a spreadsheet from taking a cell for a formula: what begins like one gets an apostrophe in front, which
 // spreadsheets do not show.
 func plainCell(cell string) string {
-	if cell != "" && strings.ContainsRune("=+-@\t\r", rune(cell[0])) {
+	if first, _ := utf8.DecodeRuneInString(cell); cell != "" && strings.ContainsRune("=+-@\t\r\n＝＋－＠", first) { // also full-width
 		return "'" + cell
 	}
 	return cell

@@ -159,3 +159,15 @@ func TestExplanationOfGap(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
+
+// Some spreadsheets take full-width signs for those of a formula.
+func TestPlainCell(t *testing.T) {
+	t.Parallel()
+	for cell, want := range map[string]string{
+		"": "", "GET": "GET", "=1+1": "'=1+1", "+1": "'+1", "-1": "'-1", "@a": "'@a", "\tx": "'\tx", "＝1＋1": "'＝1＋1", "－1": "'－1", "＠a": "'＠a", "é=": "é=",
+	} {
+		if got := plainCell(cell); got != want {
+			t.Errorf("plainCell(%q): got %q, want %q", cell, got, want)
+		}
+	}
+}

@@ -22,8 +22,9 @@ const (
 	// tailWrite bounds one write: a reader that takes nothing for so long is gone.
 	tailWrite = 30 * time.Second
 
-	// tailBuffer is how many records may wait for the connection.
-	tailBuffer = 256
+	// tailBuffer is how many records may wait for the connection. The log remembers more for a slow reader, and counts their
+	// bytes, which may be many where a site captures bodies.
+	tailBuffer = 4
 )
 
 // lastEventID is the header in which a browser's EventSource says, when it connects again, what it has seen.

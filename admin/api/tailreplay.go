@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/keystile/keystile/requestlog"
@@ -113,7 +114,7 @@ func (a *API) replayFound(ctx context.Context, c *call, t *tailPlan, give func(*
 	if begin := missed.begin; begin.After(filter.Since) {
 		filter.Since = begin
 	}
-	var found []*requestlog.Record
+	var found []foundRecord
 	var gap requestlog.Record
 	cursor := ""
 	for page := 0; ; page++ {
@@ -125,7 +126,7 @@ func (a *API) replayFound(ctx context.Context, c *call, t *tailPlan, give func(*
 			switch {
 			case !missed.has(r) || !c.coversRecord(r):
 			case len(found) < tailReplay:
-				found = append(found, r)
+				found = append(found, foundRecord{strings.Clone(r.ID), endOf(r)})
 			default:
 				countLost(&gap, r)
 			}
@@ -148,17 +149,30 @@ func (a *API) replayFound(ctx context.Context, c *call, t *tailPlan, give func(*
 			return nil, err
 		}
 	}
-	slices.SortStableFunc(found, func(a, b *requestlog.Record) int {
-		return cmp.Or(endOf(a).Compare(endOf(b)), cmp.Compare(a.ID, b.ID))
+	slices.SortStableFunc(found, func(a, b foundRecord) int {
+		return cmp.Or(a.end.Compare(b.end), cmp.Compare(a.id, b.id))
 	})
 	given := make(map[string]bool, len(found))
-	for _, r := range found {
-		given[r.ID] = true
+	for _, f := range found {
+		given[f.id] = true
+		r, err := a.Log.Get(ctx, f.id)
+		if errors.Is(err, requestlog.ErrNotFound) {
+			continue // retention was faster
+		}
+		if err != nil {
+			return nil, err
+		}
 		if err := give(r); err != nil {
 			return nil, err
 		}
 	}
 	return given, nil
+}
+
+// foundRecord is what is remembered of a record until it is its turn: with what a site captures, a record may be large.
+type foundRecord struct {
+	id  string
+	end time.Time
 }
 
 // countLost counts a record that is not given.

@@ -91,6 +91,13 @@ func (c *Caller) limit() string {
 // SeesTokens says whether answers may hold tokens, publishable ones included.
 func (c *Caller) SeesTokens() bool { return c.Role.Includes(keystore.RoleDeveloper) }
 
+// While sets what says, at any later moment, whether the credential is still good, and answers the caller. Without it none is:
+// fail closed.
+func (c *Caller) While(valid func() bool) *Caller {
+	c.valid = valid
+	return c
+}
+
 // Still says whether the credential is good at this moment. Streams ask it, since they outlast the check at their start.
 func (c *Caller) Still() bool { return c.root || c.valid != nil && c.valid() }
 

@@ -138,7 +138,7 @@ type visitor struct {
 
 func (v *visitor) Scopes() []auth.Scope { return []auth.Scope{v.limit} }
 
-func (v *visitor) Self() *auth.Caller { return &auth.Caller{Actor: v.actor()} }
+func (v *visitor) Self() *auth.Caller { return (&auth.Caller{Actor: v.actor()}).While(always) }
 
 func (*visitor) actor() keystore.Actor {
 	return keystore.Actor{Kind: "member", ID: "mem_8DpB666ojJIBrHTw33ZR", Name: "Ada Lovelace"}
@@ -150,8 +150,11 @@ func (v *visitor) Caller(s auth.Scope) (*auth.Caller, error) {
 	if s != (auth.Scope{}) && !wide.Covers(v.f.store.Directory(), s.Account, s.Organization) || s == (auth.Scope{}) && s != v.limit {
 		return nil, &auth.Refusal{Status: http.StatusForbidden, Code: auth.CodeLimit, Message: "you have no role there"}
 	}
-	return &auth.Caller{Actor: v.actor(), Role: v.role, Organization: s.Organization, Account: s.Account}, nil
+	c := &auth.Caller{Actor: v.actor(), Role: v.role, Organization: s.Organization, Account: s.Account}
+	return c.While(always), nil
 }
+
+func always() bool { return true }
 
 // guest makes nobody look at the pages.
 func (f *fixture) guest() {

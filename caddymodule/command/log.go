@@ -101,7 +101,7 @@ Shows one request by the id that its answer carried in the Request-Id header, wi
 the decision in words, and what would allow the request if it was refused.`,
 		Example: `  keystile log show req_0aXk3fLq9ZsT2mVb`,
 	}, []string{"REQUEST"}, func(c *call) error {
-		id, err := c.id(0, "req_")
+		id, err := checkID("the argument", c.arg(0), "req_", "gap_")
 		if err != nil {
 			return err
 		}

@@ -209,3 +209,22 @@ func TestOtherFilesStay(t *testing.T) {
 		t.Errorf("got %q, want %q", got, others)
 	}
 }
+
+// Nobody's records are no owner's, and a filter that says otherwise makes no file look damaged.
+func TestWithinNobodyShowsNothing(t *testing.T) {
+	t.Parallel()
+	a := openArchive(t, Options{Dir: t.TempDir()})
+	records := requestlogtest.Records(50, 1)
+	for _, r := range records[:25] {
+		r.Account, r.Owner, r.Key = "", "", ""
+	}
+	write(t, a, records)
+	settle(a)
+	page, err := a.List(t.Context(), requestlog.Query{Filter: requestlog.Filter{Within: []string{""}}, Limit: 100})
+	if err != nil || len(page.Records) != 0 {
+		t.Errorf("got %d records, %v", len(page.Records), err)
+	}
+	a.keep(t.Context())
+	checkIDs(t, a, records)
+	closeArchive(t, a)
+}

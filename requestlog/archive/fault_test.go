@@ -347,3 +347,86 @@ func TestTornTailIsSkippedAndCounted(t *testing.T) {
 	closeArchive(t, again)
 	_ = a.Close()
 }
+
+// A damaged file whose journal file is still there, since it could not be deleted, costs nothing: that is archived anew.
+func TestDamagedFileIsMadeAnewOfItsSource(t *testing.T) {
+	t.Parallel()
+	dir, disk := t.TempDir(), newDiskFS()
+	a := openArchive(t, Options{Dir: dir, FS: disk})
+	records := requestlogtest.Records(200, 1)
+	write(t, a, records)
+	disk.set(func(op, name string, _ int) error {
+		if op == "sync" && name == filepath.Base(dir) {
+			return syscall.EIO
+		}
+		return nil
+	})
+	settle(a)
+	a.house.Lock()
+	path := newest(t, dir, parquetSuffix)
+	if err := os.WriteFile(path, []byte("PAR1 nonsense PAR1"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_ = ids(t, a) // meets it
+	disk.set(nil)
+	a.house.Unlock()
+	for range 2 {
+		a.keep(t.Context())
+	}
+	checkIDs(t, a, records)
+	closeArchive(t, a)
+}
+
+// A file that could not be given its sealed name is sealed, and archived, once the disk takes changes again.
+func TestFileThatCouldNotBeSealedIsSealedLater(t *testing.T) {
+	t.Parallel()
+	disk := newDiskFS()
+	a := openArchive(t, Options{Dir: t.TempDir(), FS: disk})
+	records := requestlogtest.Records(200, 1)
+	write(t, a, records)
+	disk.set(func(op, _ string, _ int) error {
+		if op == "rename" {
+			return syscall.EROFS
+		}
+		return nil
+	})
+	settle(a)
+	checkIDs(t, a, records)
+	disk.set(nil)
+	settle(a)
+	checkIDs(t, a, records)
+	if s := a.Stats(); s.Sealed != 1 || s.Files != 1 {
+		t.Errorf("got %+v, want one file, archived", s)
+	}
+	closeArchive(t, a)
+}
+
+// Counts that lack what a disk did not give just now say so.
+func TestHistogramOfAnUnreadableDiskIsNotComplete(t *testing.T) {
+	t.Parallel()
+	disk := newDiskFS()
+	a := openArchive(t, Options{Dir: t.TempDir(), FS: disk})
+	records := requestlogtest.Records(200, 1)
+	write(t, a, records[:100])
+	settle(a)
+	write(t, a, records[100:])
+	q := requestlog.HistogramQuery{By: requestlog.ByStatusClass, Bucket: time.Minute, Filter: requestlog.Filter{
+		Since: requestlogtest.Begin, Until: requestlogtest.Begin.Add(time.Hour),
+	}}
+	for _, filter := range []string{"", "secret"} {
+		q.Filter.Kind = filter
+		for _, fails := range []bool{true, false} {
+			disk.setReading(func(name string) error {
+				if fails && strings.HasSuffix(name, parquetSuffix) {
+					return syscall.EIO
+				}
+				return nil
+			})
+			h, err := a.Histogram(t.Context(), q)
+			if err != nil || h.Complete == fails || h.Complete != h.From.Equal(q.Filter.Since) {
+				t.Errorf("kind %q, disk fails %v: got complete %v from %v, %v", filter, fails, h.Complete, h.From, err)
+			}
+		}
+	}
+	closeArchive(t, a)
+}

@@ -69,7 +69,10 @@ func (a *Archive) tallyFiles(ctx context.Context, v *view, q requestlog.Histogra
 			}
 		}
 		switch {
-		case c == nil: // not readable
+		case c == nil:
+			if f.state.Load() == fileGood { // the disk does not give it just now: else it is damaged, and gone
+				from = later(from, time.UnixMilli(f.span.last+1).UTC())
+			}
 		case c.counts.Knows(q.By):
 			c.counts.AddTo(t, parts)
 		default:
@@ -92,11 +95,14 @@ func (a *Archive) tallyRows(ctx context.Context, v *view, f requestlog.Filter, b
 			for _, u := range s.units {
 				last = max(last, u.span.last)
 			}
-			return time.UnixMilli(last + 1).UTC(), nil
+			return time.UnixMilli(max(last, s.unread) + 1).UTC(), nil
 		}
 		if err := s.next(func(r *rowGroup, rows []int) error { return tallyGroup(r, rows, by, t) }); err != nil {
 			return time.Time{}, err
 		}
+	}
+	if s.unread != wholeSpan.first {
+		return time.UnixMilli(s.unread + 1).UTC(), nil
 	}
 	return time.Time{}, nil
 }

@@ -100,6 +100,9 @@ func (a *Archive) setAsideDamaged() {
 	}
 	a.publish(func(v *view) {
 		v.files = slices.DeleteFunc(v.files, func(f *file) bool { return slices.Contains(damaged, f) })
+		for _, f := range damaged {
+			delete(v.sources, f.source()) // if it is still there, its records are found in it, and archived anew
+		}
 	}, nil)
 	for _, f := range damaged {
 		a.handles.drop(f)

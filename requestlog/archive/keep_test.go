@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -298,6 +299,37 @@ func TestListIsBounded(t *testing.T) {
 	}})
 	if err != nil || h.Complete || !h.From.After(records[80].Time) || h.From.After(records[99].Time) {
 		t.Errorf("histogram: complete %v from %v, %v; want it to end before the last file", h.Complete, h.From, err)
+	}
+	closeArchive(t, a)
+}
+
+// While the disk cannot be read nothing is taken for counted: what keys did is complete once it can be read again.
+func TestUsageIsNotMadeOfFilesThatCouldNotBeRead(t *testing.T) {
+	t.Parallel()
+	records := requestlogtest.Records(600, 1)
+	dir, disk := t.TempDir(), newDiskFS()
+	a := openArchive(t, Options{Dir: dir})
+	for half := range slices.Chunk(records, 300) {
+		write(t, a, half)
+		settle(a)
+	}
+	before := summaries(t, a)
+	closeArchive(t, a)
+	if err := os.Remove(filepath.Join(dir, usageName)); err != nil {
+		t.Fatal(err)
+	}
+	disk.setReading(func(name string) error {
+		if strings.HasSuffix(name, parquetSuffix) {
+			return syscall.EIO
+		}
+		return nil
+	})
+	a = openArchive(t, Options{Dir: dir, FS: disk})
+	a.keep(t.Context())
+	disk.setReading(nil)
+	a.keep(t.Context())
+	if got := summaries(t, a); got != before {
+		t.Errorf("got %.600s\nwant %.600s", got, before)
 	}
 	closeArchive(t, a)
 }

@@ -66,7 +66,7 @@ func (a *Archive) listFiles(ctx context.Context, v *view, q requestlog.Query, fl
 	l := lister{scan: s, want: q.Limit + 1}
 	for {
 		l.emit()
-		if len(l.out) == l.want || len(s.units) == 0 {
+		if l.full() || len(s.units) == 0 {
 			return l.page(), nil
 		}
 		next := s.units[0].highest
@@ -85,6 +85,7 @@ type lister struct {
 	want    int                  // one more than the page holds: it says whether more follow
 	pending []*requestlog.Record // found, newest first, not yet known to be next
 	out     []*requestlog.Record
+	room    requestlog.PageRoom
 }
 
 // add reads the newest of the selected rows, no more than can still be wanted.
@@ -104,7 +105,7 @@ func (l *lister) add(r *rowGroup, rows []int) error {
 		l.pending = append(l.pending, &one)
 	}
 	slices.SortFunc(l.pending, func(a, b *requestlog.Record) int { return requestlog.CompareIDs(b.ID, a.ID) })
-	if most := l.want - len(l.out); len(l.pending) > most {
+	if most := min(l.want-len(l.out), l.room.Fit(l.pending)); len(l.pending) > most {
 		clear(l.pending[most:])
 		l.pending = l.pending[:most]
 	}
@@ -114,23 +115,27 @@ func (l *lister) add(r *rowGroup, rows []int) error {
 // emit gives out the found records that nothing unread can precede.
 func (l *lister) emit() {
 	n := 0
-	for n < len(l.pending) && len(l.out) < l.want {
+	for n < len(l.pending) && !l.full() {
 		r := l.pending[n]
 		if position, _ := requestlog.Position(r.ID); len(l.units) > 0 && position <= l.units[0].highest {
 			break
 		}
 		l.out = append(l.out, r)
+		l.room.Take(r)
 		n++
 	}
 	l.pending = slices.Delete(l.pending, 0, n)
 }
+
+// full says whether the page takes no further record.
+func (l *lister) full() bool { return len(l.out) == l.want || l.room.Full() }
 
 // trim is the page's records: all that was given out, without the one that only says that more follow.
 func (l *lister) trim() []*requestlog.Record { return l.out[:min(len(l.out), l.want-1)] }
 
 func (l *lister) page() requestlog.Page {
 	p := requestlog.Page{Records: l.trim()}
-	if len(l.out) == l.want {
+	if l.full() {
 		p.More, p.Next = true, p.Records[len(p.Records)-1].ID
 	}
 	return p

@@ -85,7 +85,7 @@ func (r *rowGroup) narrow(c *requestlog.Condition, keep []bool) (kept int, err e
 func (r *rowGroup) narrowWithin(ids []string, keep []bool) (kept int, err error) {
 	allowed := make(map[string]bool, len(ids))
 	for _, id := range ids {
-		allowed[id] = true
+		allowed[id] = id != "" // nobody is no owner
 	}
 	byAccount, byOwner := make([]bool, len(keep)), keep
 	copy(byAccount, keep)

@@ -47,6 +47,7 @@ type scan struct {
 	blooms     [len(bloomColumns)]string
 	units      unitHeap
 	cost       int64
+	unread     int64 // the last millisecond of units that the disk did not give just now; wholeSpan.first: none
 }
 
 // Costs of what is not looking at values.
@@ -57,7 +58,7 @@ const (
 
 // newScan prepares a query. nothing says that no record can be selected.
 func (a *Archive) newScan(ctx context.Context, v *view, f requestlog.Filter, after string) (s *scan, err error) {
-	s = &scan{archive: a, ctx: ctx, filter: f, after: after, start: 1<<64 - 1, reach: wholeSpan}
+	s = &scan{archive: a, ctx: ctx, filter: f, after: after, start: 1<<64 - 1, reach: wholeSpan, unread: wholeSpan.first}
 	for _, c := range f.Conditions() {
 		if c.Column.Name == "time" {
 			s.timed = append(s.timed, c)
@@ -128,7 +129,9 @@ func (s *scan) next(fn func(*rowGroup, []int) error) error {
 		return err
 	}
 	u := heap.Pop(&s.units).(unit)
-	err := s.archive.read(u.file, func(h *handle) error {
+	read := false
+	err := s.archive.read(u.file, func(h *handle) (err error) {
+		defer func() { read = err == nil }()
 		if u.group < 0 {
 			s.cost += costOfFile
 			c, err := u.file.load(h)
@@ -160,6 +163,9 @@ func (s *scan) next(fn func(*rowGroup, []int) error) error {
 		}
 		return fn(r, rows)
 	})
+	if !read && u.file.state.Load() == fileGood {
+		s.unread = max(s.unread, u.span.last)
+	}
 	return err
 }
 

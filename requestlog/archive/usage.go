@@ -173,9 +173,16 @@ func (u *usage) catchUp(ctx context.Context, a *Archive) {
 		if done {
 			continue
 		}
-		d := make(usageDelta)
-		if ctx.Err() != nil || a.read(f, func(h *handle) error { return d.addFile(ctx, f, h) }) != nil {
+		d, whole := make(usageDelta), false
+		if ctx.Err() != nil || a.read(f, func(h *handle) (err error) {
+			err = d.addFile(ctx, f, h)
+			whole = err == nil
+			return err
+		}) != nil {
 			return
+		}
+		if !whole && f.state.Load() == fileGood {
+			return // the disk cannot be read just now: the next time, for the sums stay what they are from then on
 		}
 		a.mu.Lock()
 		u.merge(d, f.name())

@@ -18,6 +18,8 @@ const (
 	groupBytes = 16 << 20
 	// chunkRows is how many records are gathered before they are given to the columns.
 	chunkRows = 256
+	// chunkBytes is how much captured text they may have before that.
+	chunkBytes = 2 << 20
 	// pageBytes is about where a page ends, before compression: a dictionary's row group is one page, a long text's several, of
 	// which one is read for one record.
 	pageBytes = 4 * groupRows
@@ -30,6 +32,7 @@ type ParquetWriter struct {
 	columns []requestlog.Column
 	chunk   []requestlog.Record // not yet given to the columns
 	values  []parquet.Value     // scratch: one column of chunk
+	held    int                 // captured bytes in chunk
 	rows    int                 // of the row group
 	bytes   int                 // of the texts that its columns were given
 	err     error               // the first failure: nothing is written behind it
@@ -63,7 +66,7 @@ func (p *ParquetWriter) Write(r *requestlog.Record) error {
 	}
 	p.chunk = append(p.chunk, *r)
 	p.rows++
-	if len(p.chunk) == chunkRows {
+	if p.held += r.CapturedBytes(); len(p.chunk) == chunkRows || p.held >= chunkBytes {
 		p.giveRows()
 	}
 	if p.rows == groupRows || p.bytes >= groupBytes {
@@ -87,7 +90,7 @@ func (p *ParquetWriter) giveRows() {
 		return nil
 	})
 	clear(p.chunk)
-	p.chunk = p.chunk[:0]
+	p.chunk, p.held = p.chunk[:0], 0
 }
 
 // fill makes Parquet's values of a column of the gathered records.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"strings"
 	"testing"
 
 	"github.com/parquet-go/parquet-go"
@@ -89,4 +90,26 @@ func TestParquetWriterTellsOfFailures(t *testing.T) {
 		}
 	}
 	var _ io.Writer = (*failingWriter)(nil)
+}
+
+// Records with much captured text are not gathered: they would take far more memory than the row group that they go into.
+func TestParquetWriterGathersLittleOfLongTexts(t *testing.T) {
+	t.Parallel()
+	w := NewParquetWriter(io.Discard)
+	for _, r := range requestlogtest.Records(100, 1) {
+		r.RequestBody, r.ResponseBody = strings.Repeat("x", 60<<10), strings.Repeat("y", 60<<10)
+		if err := w.Write(r); err != nil {
+			t.Fatal(err)
+		}
+		held := 0
+		for i := range w.chunk {
+			held += w.chunk[i].CapturedBytes()
+		}
+		if held > chunkBytes {
+			t.Fatalf("it has gathered %d bytes, want at most %d", held, chunkBytes)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
 }

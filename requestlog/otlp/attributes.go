@@ -123,6 +123,20 @@ func logRecord(r *requestlog.Record, now time.Time) (out otellog.Record) {
 	return out
 }
 
+// aroundText is about what a log record takes beside its texts: names of attributes and numbers.
+const aroundText = 1536
+
+// sizeOf is about how much a record takes in a message. Path and method stand in it twice.
+func sizeOf(r *requestlog.Record) int {
+	n := aroundText + len(r.Path) + len(r.Method) + len(r.Host)
+	for i := range exported {
+		if c := &exported[i]; c.Kind == requestlog.ColumnText {
+			n += len(c.Text(r))
+		}
+	}
+	return n
+}
+
 // severityOf goes by the status, and a gap is a warning.
 func severityOf(r *requestlog.Record) (otellog.Severity, string) {
 	switch {

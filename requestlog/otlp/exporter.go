@@ -17,7 +17,7 @@ import (
 const (
 	defaultQueue = 4096
 	maxBatch     = 512     // records of one request to the collector
-	maxCaptured  = 1 << 20 // bytes of captured text in them; collectors refuse messages of more than 4 MiB
+	maxText      = 2 << 20 // bytes of text in them, and of what goes around it; collectors refuse messages of more than 4 MiB
 	queuedText   = 8 << 20 // bytes of captured text in the queue
 	batchWait    = time.Second
 	logInterval  = 10 * time.Second
@@ -51,7 +51,7 @@ type Exporter struct {
 
 	// The worker's own.
 	batch   []sdklog.Record
-	inBatch int       // captured bytes in batch
+	inBatch int       // bytes of text in batch
 	nextLog time.Time // of a lasting failure
 }
 
@@ -176,7 +176,7 @@ func (e *Exporter) finish() {
 	}
 }
 
-func (e *Exporter) full() bool { return len(e.batch) >= maxBatch || e.inBatch >= maxCaptured }
+func (e *Exporter) full() bool { return len(e.batch) >= maxBatch || e.inBatch >= maxText }
 
 // add makes a log record of the record and puts it into the batch. One that makes it panic is given up: what clients send
 // must never end the process.
@@ -189,9 +189,8 @@ func (e *Exporter) add(r *requestlog.Record) {
 			e.complain(fmt.Errorf("recovered from a panic: %v", p))
 		}
 	}()
-	text := r.CapturedBytes()
-	e.text.Add(-int64(text))
-	e.inBatch += text
+	e.text.Add(-int64(r.CapturedBytes()))
+	e.inBatch += sizeOf(r)
 	e.logger.Emit(e.ctx, logRecord(r, time.Now()))
 }
 

@@ -110,6 +110,7 @@ type fakeCollector struct {
 	mu      sync.Mutex
 	paths   []string // of what was taken
 	headers http.Header
+	largest int // message, in bytes
 	refuse  int // so many requests are answered with 503
 	block   chan struct{}
 }
@@ -134,6 +135,7 @@ func newFakeCollector(t *testing.T) *fakeCollector {
 			return
 		}
 		c.headers = r.Header
+		c.largest = max(c.largest, len(body))
 		var request collogpb.ExportLogsServiceRequest
 		if err := proto.Unmarshal(body, &request); err != nil || r.URL.Path != "/v1/logs" {
 			w.WriteHeader(http.StatusBadRequest)
@@ -267,5 +269,27 @@ func TestCapturedTextIsBounded(t *testing.T) {
 	closeIn(t, e, 30*time.Second)
 	if len(c.paths) != 1000 || e.text.Load() != 0 {
 		t.Errorf("%d records arrived, %d bytes are counted as queued", len(c.paths), e.text.Load())
+	}
+}
+
+// TestMessagesAreBounded: clients choose how long most texts of a record are, and must not be able to make messages that
+// collectors refuse, with the records of others in them.
+func TestMessagesAreBounded(t *testing.T) {
+	t.Parallel()
+	c := newFakeCollector(t)
+	e, err := New(Options{Endpoint: c.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	long := func(n int) string { return strings.Repeat("x", n) }
+	for i := range 1200 {
+		r := typical(i)
+		r.Path, r.Target, r.Query, r.Host, r.UserAgent, r.ErrorMessage = long(2048), long(2048), long(1024), long(255), long(512), long(1024)
+		r.IdempotencyKey, r.RequestHeaders = long(255), long(1000)
+		e.Observe(r)
+	}
+	closeIn(t, e, 30*time.Second)
+	if len(c.paths) != 1200 || c.largest > 4<<20 {
+		t.Errorf("%d records arrived, the largest message has %d bytes, want 1200 and at most 4 MiB", len(c.paths), c.largest)
 	}
 }

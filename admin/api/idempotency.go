@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/keystile/keystile/keystore"
 )
 
 const (
@@ -36,6 +38,9 @@ type IdempotencyKey struct {
 	Caller      string            // who calls; keys of different callers have nothing to do with each other
 	Key         string            // the header's value, 1 to 255 visible ASCII characters
 	Fingerprint [sha256.Size]byte // of method, path, query and body
+
+	Actor string // whose room the answer takes: of a member the same in all sessions
+	Small bool   // it is a small room
 }
 
 // IdempotencyState is what the store knows of a key.
@@ -47,7 +52,7 @@ const (
 	IdempotencySaved                               // the answer is there
 	IdempotencyRunning                             // another call holds it, with the same fingerprint or another
 	IdempotencyReused                              // it is kept for another fingerprint
-	IdempotencyFull                                // there is no room: nothing was claimed
+	IdempotencyFull                                // there is no room, at all or for this caller: nothing was claimed
 )
 
 // claim is a key that this call holds.
@@ -156,7 +161,9 @@ func (c *call) idempotencyKey(data []byte) (IdempotencyKey, error) {
 		fmt.Fprintf(h, "%d:", len(part))
 		h.Write(part)
 	}
-	k := IdempotencyKey{Caller: c.actor.Kind + ":" + c.actor.ID, Key: key}
+	actor := c.actor.Kind + ":" + c.actor.ID
+	k := IdempotencyKey{Caller: actor, Key: key, Actor: actor}
+	k.Small = c.caller.Limited() || !c.caller.Role.Includes(keystore.RoleAdministrator)
 	if c.caller.Session != "" {
 		k.Caller += ":" + c.caller.Session + ":" + c.caller.Scope().String()
 	}

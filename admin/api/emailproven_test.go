@@ -3,8 +3,10 @@ package api_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/keystile/keystile/admin/api"
 	"github.com/keystile/keystile/keystore"
@@ -113,4 +115,45 @@ func TestEmailProven(t *testing.T) {
 	f.proven(m.ID, true)
 	f.ok("POST", "/v1/members/"+m.ID+"/invitation", nil)
 	f.proven(m.ID, true) // nobody has come by that link
+}
+
+// TestInvitationMails: nobody fills a mailbox with invitations, and nobody sends them by the hundred for one account.
+func TestInvitationMails(t *testing.T) {
+	t.Parallel()
+	var box mailbox
+	f := newMemberFixture(t, func(c *api.Config) { c.Mail = box.send })
+	a := f.account("a")
+	viewer := map[string]any{"role": "viewer", "account": a.ID}
+	invite := func(email string, headers ...string) *answer {
+		return f.do("POST", "/v1/members", map[string]any{"email": email, "grants": []any{viewer}}, headers...)
+	}
+	m := as[api.Member](invite("jenny@example.com"))
+	for range 4 {
+		f.ok("POST", "/v1/members/"+m.ID+"/invitation", nil)
+	}
+	token := box.token()
+	refused := f.do("POST", "/v1/members/"+m.ID+"/invitation", nil, "Idempotency-Key", "again")
+	refused.fails(429, "rate_limit", "")
+	if refused.header.Get("Retry-After") != "86400" || len(box.links) != 5 {
+		t.Errorf("Retry-After %q after %d mails", refused.header.Get("Retry-After"), len(box.links))
+	}
+	f.ok("DELETE", "/v1/members/"+m.ID, nil)
+	invite("Jenny@example.com").fails(429, "rate_limit", "")
+	f.do("POST", "/v1/invitations/accept", map[string]any{"invitation": token, "name": "x", "password": testPassword}).fails(404, "invitation_invalid", "invitation")
+	f.advance(24 * time.Hour)
+	m = as[api.Member](invite("jenny@example.com").want(200))
+	f.ok("POST", "/v1/members/"+m.ID+"/invitation", nil, "Idempotency-Key", "again") // the refusal did not use the key up
+
+	admin := map[string]any{"role": "administrator", "account": a.ID}
+	f.ok("POST", "/v1/members", map[string]any{"email": "admin@example.com", "grants": []any{admin}})
+	cookie := f.accept(box.token())
+	sent := len(box.links)
+	for i := range 100 {
+		invite(fmt.Sprintf("m%d@example.com", i), "Cookie", cookie).want(200)
+	}
+	invite("more@example.com", "Cookie", cookie).fails(429, "rate_limit", "")
+	if len(box.links) != sent+100 {
+		t.Errorf("%d mails for one account, want 100", len(box.links)-sent)
+	}
+	invite("more@example.com").want(200)
 }

@@ -71,8 +71,8 @@ type savedAnswer struct {
 // once runs a POST, at most once for its Idempotency-Key if it has one. The input has been validated by now: a call that
 // was refused for its form does not use its key up.
 //
-// Kept are the answers 2xx and 4xx and a plain 500. A 503 says that nothing happened, and frees the key; so does a wrong
-// verification code.
+// Kept are the answers 2xx and 4xx and a plain 500. A 503 or 429 says that nothing happened, and frees the key; so does a
+// wrong verification code.
 func (c *call) once(data []byte, run func() (answer, error)) {
 	key, err := c.idempotencyKey(data)
 	if err != nil {
@@ -117,7 +117,7 @@ func (c *call) runClaimed(k *claim, run func() (answer, error)) {
 		done = c.failure(err)
 	}
 	c.claim = nil
-	if done.status == http.StatusServiceUnavailable || c.unverified {
+	if done.status == http.StatusServiceUnavailable || done.status == http.StatusTooManyRequests || c.unverified {
 		k.store.Abandon(context.WithoutCancel(c.ctx), k.key)
 	} else {
 		k.finish(c, done)

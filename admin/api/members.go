@@ -1,17 +1,12 @@
 package api
 
 import (
-	"context"
-	"errors"
 	"net/http"
 	"slices"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/keystile/keystile/admin/auth"
 	"github.com/keystile/keystile/keystore"
-	"github.com/keystile/keystile/policy"
 )
 
 // Member is a person who manages keys.
@@ -184,8 +179,9 @@ func (a *API) registerMembers() {
 	}, a.listMembers)
 	handle(a, operation{
 		method: http.MethodPost, path: "/v1/members", id: "invite_member", tag: tag, summary: "Invite a member", etag: true,
-		errors: []int{http.StatusNotFound},
+		errors: []int{http.StatusNotFound, http.StatusTooManyRequests},
 		description: "The invitation is sent by e-mail where SMTP is set up; else its link stands in the answer, and nowhere else. It opens once, within 24 hours. " +
+			"In a day five are sent to one address, 100 for an account or organization, and 1,000 for a caller without a limit. " +
 			"Nobody grants more than they have.",
 	}, a.inviteMember)
 	handle(a, operation{
@@ -203,6 +199,7 @@ func (a *API) registerMembers() {
 	}, a.deleteMember)
 	handle(a, operation{
 		method: http.MethodPost, path: "/v1/members/{id}/invitation", id: "renew_invitation", tag: tag, summary: "Invite a member again", etag: true,
+		errors: []int{http.StatusTooManyRequests},
 		description: "An earlier invitation is void. Who has lost password or authenticator app comes back by it: once it is accepted the password is the new one, " +
 			"and authenticator app, recovery codes and sessions are gone.",
 	}, a.renewInvitation)
@@ -267,6 +264,11 @@ func (a *API) inviteMember(c *call, in *inviteMemberInput) (Member, error) {
 		if err := c.knownMember(m, next, in.Body.EmailUnproven.Value); err != nil {
 			return Member{}, err // whatever the caller may do: it goes by the address, and has seen nothing of the member
 		}
+		if waiting {
+			if err := c.countMail(ctx, m.Email); err != nil {
+				return Member{}, err
+			}
+		}
 		m, err := a.Store.UpdateMember(ctx, c.actor, m.ID, keystore.MemberPatch{Grants: keystore.To(next), IfRevision: m.Revision})
 		if err != nil {
 			return Member{}, err
@@ -277,6 +279,9 @@ func (a *API) inviteMember(c *call, in *inviteMemberInput) (Member, error) {
 		c.revision = m.Revision
 		return c.viewMember(m), nil
 	}
+	if err := c.countMail(ctx, in.Body.Email.Value); err != nil {
+		return Member{}, err
+	}
 	m, token, err := a.Store.InviteMember(ctx, c.actor, keystore.MemberParams{
 		Name: in.Body.Name.Value, Email: in.Body.Email.Value, Grants: grants, Mailed: c.mails(in.Body.Email.Value),
 	}, auth.InvitationLifetime)
@@ -284,43 +289,6 @@ func (a *API) inviteMember(c *call, in *inviteMemberInput) (Member, error) {
 		return Member{}, err
 	}
 	return c.viewInvited(ctx, m, token)
-}
-
-// mails says whether invitations to an address are sent there.
-func (c *call) mails(email string) bool {
-	return c.api.Mail != nil && c.api.SiteURL() != "" && email != ""
-}
-
-// viewInvited sends the link, or shows it to who invites: never both, since who accepts one that was sent has shown that the
-// address is theirs.
-func (c *call) viewInvited(ctx context.Context, m *keystore.Member, token policy.Token) (Member, error) {
-	site := c.api.SiteURL()
-	sent := false
-	if m.Mailed {
-		err := errors.New("no site has a dashboard any more")
-		if site != "" {
-			err = c.api.Mail(ctx, m, policy.TokenFrom(auth.InvitationLink(site, token)))
-		}
-		if sent = err == nil; !sent {
-			c.api.Logger.Warn("sending an invitation by e-mail", zap.String("member", m.ID), zap.Error(err))
-			if m, token, err = c.api.Store.RenewInvitation(ctx, c.actor, m.ID, m.Revision, auth.InvitationLifetime, false); err != nil {
-				return Member{}, err
-			}
-		}
-	}
-	c.revision = m.Revision
-	out := c.viewMember(m)
-	out.Invitation = &Invitation{ExpiresAt: *stamp(m.InvitedUntil)}
-	if sent {
-		out.Invitation.SentTo = some(m.Email)
-		return out, nil
-	}
-	if site != "" {
-		out.Invitation.Link = Token(auth.InvitationLink(site, token))
-	} else {
-		out.Invitation.Token = Token(token.Reveal())
-	}
-	return out, nil
 }
 
 func (a *API) renewInvitation(c *call, in *memberInput) (Member, error) {
@@ -333,16 +301,10 @@ func (a *API) renewInvitation(c *call, in *memberInput) (Member, error) {
 	}
 	ctx, cancel := c.commit()
 	defer cancel()
-	return c.renew(ctx, m)
-}
-
-// renew invites a member again whom the caller commands, as they are: who has got a grant meanwhile is judged anew.
-func (c *call) renew(ctx context.Context, m *keystore.Member) (Member, error) {
-	m, token, err := c.api.Store.RenewInvitation(ctx, c.actor, m.ID, m.Revision, auth.InvitationLifetime, c.mails(m.Email))
-	if err != nil {
+	if err := c.countMail(ctx, m.Email); err != nil {
 		return Member{}, err
 	}
-	return c.viewInvited(ctx, m, token)
+	return c.renew(ctx, m)
 }
 
 func (a *API) updateMember(c *call, in *updateMemberInput) (Member, error) {

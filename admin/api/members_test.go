@@ -275,8 +275,12 @@ func TestAuthenticatorApp(t *testing.T) {
 	fresh := as[api.RecoveryCodes](f.ok("POST", "/v1/session/recovery_codes", proof, with...)).Codes
 	proof["recovery_code"] = string(codes[5])
 	f.do("POST", "/v1/session/totp/remove", proof, with...).fails(403, "totp_invalid", "")
+	sign["recovery_code"] = string(fresh[1])
+	elsewhere := cookieOf(f.ok("POST", "/v1/session", sign))
 	proof["recovery_code"] = string(fresh[0])
 	f.ok("POST", "/v1/session/totp/remove", proof, with...)
+	f.do("GET", "/v1/session", nil, "Cookie", elsewhere).fails(401, "authentication_required", "")
+	f.ok("GET", "/v1/session", nil, with...)
 	delete(sign, "recovery_code")
 	f.ok("POST", "/v1/session", sign)
 }

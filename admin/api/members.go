@@ -154,6 +154,12 @@ func storeGrants(grants []GrantCreate) []keystore.Grant {
 	return out
 }
 
+// MemberDeleted is the answer of a member's deletion.
+type MemberDeleted struct {
+	Deleted
+	AdminTokens []string `json:"admin_tokens" nullable:"false" doc:"Ids of admin tokens that the member made, so far as the caller sees them: they go on working until they are deleted"`
+}
+
 type listMembersInput struct {
 	Limit         int    `query:"limit" minimum:"1" maximum:"100" default:"10" doc:"How many rows"`
 	StartingAfter string `query:"starting_after" doc:"The id of the last row of the page before"`
@@ -195,7 +201,7 @@ func (a *API) registerMembers() {
 	handle(a, operation{
 		method: http.MethodDelete, path: "/v1/members/{id}", id: "delete_member", tag: tag, summary: "Delete a member",
 		errors:      []int{http.StatusConflict},
-		description: "Works at once and is final; their sessions end. The last owner of the installation cannot be deleted.",
+		description: "Works at once and is final; their sessions end. Admin tokens that they made go on working: the answer lists them. The last owner of the installation cannot be deleted.",
 	}, a.deleteMember)
 	handle(a, operation{
 		method: http.MethodPost, path: "/v1/members/{id}/invitation", id: "renew_invitation", tag: tag, summary: "Invite a member again", etag: true,
@@ -372,20 +378,43 @@ func (c *call) nextGrants(m *keystore.Member, given []keystore.Grant) ([]keystor
 	return append(next, given...), nil
 }
 
-func (a *API) deleteMember(c *call, in *memberInput) (Deleted, error) {
+func (a *API) deleteMember(c *call, in *memberInput) (MemberDeleted, error) {
 	m, err := c.findMember(in.ID)
 	if err != nil {
-		return Deleted{}, err
+		return MemberDeleted{}, err
 	}
 	if err := c.commandsMember(m); err != nil {
-		return Deleted{}, err
+		return MemberDeleted{}, err
 	}
 	ctx, cancel := c.commit()
 	defer cancel()
 	if err := a.Store.DeleteMember(ctx, c.actor, m.ID); err != nil {
-		return Deleted{}, err
+		return MemberDeleted{}, err
 	}
-	return Deleted{ID: m.ID, Object: "member", Deleted: true}, nil
+	out := MemberDeleted{Deleted: Deleted{ID: m.ID, Object: "member", Deleted: true}}
+	out.AdminTokens, err = c.tokensOf(m.ID)
+	return out, err
+}
+
+// tokensOf lists the admin tokens that a member has made, so far as the caller sees them and they are still good.
+func (c *call) tokensOf(member string) ([]string, error) {
+	ids := []string{}
+	p := keystore.Page{Limit: keystore.MaxPageLimit}
+	for more := true; more; {
+		var rows []*keystore.AdminToken
+		var err error
+		rows, more, err = c.api.Store.Snapshot().AdminTokens(p, func(t *keystore.AdminToken) bool {
+			return t.CreatedBy == member && !t.Expired(c.now) && c.covers(t.Account, t.Organization)
+		})
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range rows {
+			ids = append(ids, t.ID)
+			p.StartingAfter = t.ID
+		}
+	}
+	return ids, nil
 }
 
 func (a *API) listMemberSessions(c *call, in *memberInput) (List[Session], error) {

@@ -491,3 +491,22 @@ func TestStill(t *testing.T) {
 		t.Error("the session has ended")
 	}
 }
+
+// TestDeletedMemberLeavesTokens: what a member has made goes on working, and who deletes them is told.
+func TestDeletedMemberLeavesTokens(t *testing.T) {
+	t.Parallel()
+	f := newMemberFixture(t)
+	f.member("keeper@example.com", owner())
+	id, cookie := f.member("jenny@example.com", owner())
+	body := map[string]any{"name": "ci", "role": "viewer"}
+	token := as[api.AdminToken](f.ok("POST", "/v1/admin_tokens", body, "Cookie", cookie))
+	over := map[string]any{"name": "short", "role": "viewer", "expires_at": f.clock().Add(time.Hour).Format(time.RFC3339)}
+	f.ok("POST", "/v1/admin_tokens", over, "Cookie", cookie)
+	f.ok("POST", "/v1/admin_tokens", body)
+	f.advance(2 * time.Hour)
+	gone := as[api.MemberDeleted](f.ok("DELETE", "/v1/members/"+id, nil))
+	if !gone.Deleted.Deleted || len(gone.AdminTokens) != 1 || gone.AdminTokens[0] != token.ID {
+		t.Errorf("the answer: %+v, want %s listed", gone, token.ID)
+	}
+	f.ok("GET", "/v1/admin_tokens/"+token.ID, nil)
+}

@@ -23,6 +23,7 @@ var (
 	doneInvited        = notice("invited", "The invitation is on its way by e-mail. It opens once, within 24 hours.")
 	doneGranted        = notice("granted", "There was a member with this address already: the role is added to theirs.")
 	doneMemberDeleted  = notice("member_deleted", "The member is removed, and signed out everywhere.")
+	doneTokensLeft     = notice("member_tokens", "The member is removed, and signed out everywhere. Admin tokens that they made go on working: look through them.")
 	doneMemberSessions = notice("member_sessions", "The member is signed out everywhere.")
 )
 
@@ -216,8 +217,12 @@ func sameGrants(a, b []grantRow) bool {
 
 func (q *request) deleteMember() error {
 	c := call{method: http.MethodDelete, path: "/v1/members/" + url.PathEscape(q.r.PathValue("id"))}
-	if _, err := ask[api.Deleted](q, c); err != nil {
+	gone, err := ask[api.MemberDeleted](q, c)
+	switch {
+	case err != nil:
 		return err
+	case len(gone.AdminTokens) > 0:
+		return q.seeOther(q.about("/members"), doneTokensLeft)
 	}
 	return q.seeOther(q.about("/members"), doneMemberDeleted)
 }

@@ -216,9 +216,11 @@ The last owner of the installation stays one.`,
 
 func memberDelete() *cobra.Command {
 	return leaf(&cobra.Command{
-		Use:     "delete MEMBER",
-		Short:   "Deletes a member",
-		Long:    `Deletes a member and ends their sessions, at once and for good.`,
+		Use:   "delete MEMBER",
+		Short: "Deletes a member",
+		Long: `
+Deletes a member and ends their sessions, at once and for good. Admin tokens that
+they made go on working: their ids are printed, for keystile token delete.`,
 		Example: `  keystile member delete mem_8DpB666ojJIBrHTw33ZR`,
 	}, []string{"MEMBER"}, func(c *call) error {
 		id, err := c.id(0, "mem_")
@@ -229,8 +231,11 @@ func memberDelete() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return show(c, answer, func(d *api.Deleted) error {
+		return show(c, answer, func(d *api.MemberDeleted) error {
 			c.out.linef("deleted %s", clean(d.ID))
+			for _, token := range d.AdminTokens {
+				c.note.linef("Admin token %s, which they made, goes on working.", clean(token))
+			}
 			return nil
 		})
 	})

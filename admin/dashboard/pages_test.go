@@ -67,7 +67,7 @@ func (f *fixture) sample(what func(string) string) []string {
 	key := func(page string) string { return in("keys/" + k.ID + page) }
 	return []string{
 		"/", "/?account=" + f.account, "/accounts", "/events", "/events?account=" + f.account, "/events?verify=yes", "/events?type=key.*&actor=test", "/tokens", "/tokens?account=" + f.account,
-		"/webhooks", "/webhooks/" + hook.ID, "/members", "/members/" + invited.ID, "/members?organization=" + f.organization,
+		"/webhooks", "/webhooks/" + hook.ID, "/nodes", "/members", "/members/" + invited.ID, "/members?organization=" + f.organization,
 		in("keys"), in("keys?query=b"), in("keys?ended=yes"), f.in("sandbox", "keys"), f.in("sandbox", "keys?sandbox="+sandbox.ID),
 		in("keys/new"), in("keys/new?kind=restricted"), key(""), key("?since=1h"), key("/edit"), key("/ip"), key("/ip?tab=bulk"), key("/rotate"), key("/duplicate"), key("/delete"), key("/reveal"),
 		in("keys/" + scheduled.ID), in("keys/" + rotated.ID), in("keys/" + rotated.ID + "/rotate"), in("keys/" + pk.ID), in("keys/" + pk.ID + "/edit"), in("account"), f.in("sandbox", "account"), f.in("sandbox", "sandboxes"),
@@ -448,4 +448,20 @@ func TestUnprovenAddress(t *testing.T) {
 	form := []string{"email", "boss@example.com", "role", "viewer", "limit", f.organization}
 	f.post("/members", form...).has("has not shown that it is theirs", `name="email_unproven"`)
 	f.post("/members", append(form, "email_unproven", "yes")...).goesTo("/members")
+}
+
+// TestNodes: the nodes of the fleet are shown, and linked, to who may list them: to nobody with a limit.
+func TestNodes(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	page := f.get("/nodes").ok().has("node-1", "Live", "up to date", "this page is from here", `href="/nodes" aria-current="page"`)
+	checkHTML(t, "/nodes", page.body)
+	f.get("/nodes?after=node-1").ok().has("No more nodes")
+	f.as(keystore.RoleViewer, "", "")
+	f.get("/nodes").ok().has("node-1")
+	f.as(keystore.RoleOwner, "", f.account)
+	f.get("/accounts").ok().lacks(`href="/nodes"`)
+	if page := f.get("/nodes"); page.status != http.StatusForbidden || strings.Contains(page.body, "node-1") {
+		t.Errorf("who is limited to an account is answered %d: %s", page.status, text(page.body))
+	}
 }

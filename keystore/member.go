@@ -20,8 +20,10 @@ type Member struct {
 	Revision  uint64 // of the commit that wrote it
 
 	Active       bool          // has accepted an invitation
+	EmailProven  bool          // the member has shown that the address is theirs
 	InvitedUntil time.Time     // an invitation is open until then; zero: none is
 	Invitation   policy.Digest // of the invitation's token; zero: none is open
+	Mailed       bool          // the open invitation went to the address and to nobody else
 	HasPassword  bool
 	HasTOTP      bool // an authenticator app is enrolled
 	Recovery     int  // recovery codes that are left
@@ -50,13 +52,18 @@ func (g Grant) owns() bool { return g == Grant{Role: RoleOwner} }
 // Owner says whether the member owns the whole installation.
 func (m *Member) Owner() bool { return slices.ContainsFunc(m.Grants, Grant.owns) }
 
-// reachesBeyond says whether the member has a grant that the grants of before do not include.
-func (m *Member) reachesBeyond(before *Member) bool {
-	return slices.ContainsFunc(m.Grants, func(g Grant) bool {
-		return !slices.ContainsFunc(before.Grants, func(has Grant) bool {
+// Widens says whether there is a grant in next that the grants before do not include.
+func Widens(before, next []Grant) bool {
+	return slices.ContainsFunc(next, func(g Grant) bool {
+		return !slices.ContainsFunc(before, func(has Grant) bool {
 			return (has.On() == "" || has.On() == g.On()) && has.Role.Includes(g.Role)
 		})
 	})
+}
+
+// voidInvitation ends an open invitation: its token opens nothing any more.
+func (m *Member) voidInvitation() {
+	m.Invitation, m.InvitedUntil, m.Mailed = policy.Digest{}, time.Time{}, false
 }
 
 // Invited says whether an invitation is open at now.
@@ -69,6 +76,8 @@ type MemberParams struct {
 	Name   string // 1 to 200 printable characters; "" is given by who accepts the invitation
 	Email  string // required, but for an owner of the installation, who then gives it
 	Grants []Grant
+
+	Mailed bool // the caller sends the invitation to the address and shows it to nobody
 }
 
 // MemberPatch changes a member.

@@ -116,6 +116,9 @@ func (m *Member) summary() map[string]any {
 		grants = append(grants, grant)
 	}
 	out := map[string]any{"name": m.Name, "email": m.Email, "grants": grants, "active": m.Active}
+	if m.EmailProven {
+		out["email_proven"] = true
+	}
 	if m.HasTOTP {
 		out["authenticator_app"], out["recovery_codes"] = true, m.Recovery
 	}

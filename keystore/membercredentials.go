@@ -115,11 +115,13 @@ func (s *Store) EnrollTOTP(ctx context.Context, by Actor, id string, secret poli
 	})
 }
 
-// RemoveTOTP takes the authenticator app and the recovery codes away.
-func (s *Store) RemoveTOTP(ctx context.Context, by Actor, id string) error {
-	return s.changeCredentials(ctx, by, id, EventMemberTOTPRemoved, func(_ *change, creds *Credentials) error {
+// RemoveTOTP takes the authenticator app and the recovery codes away. Sessions other than the one named end: whoever holds
+// one is to show what counts from now on.
+func (s *Store) RemoveTOTP(ctx context.Context, by Actor, id, except string) error {
+	return s.changeCredentials(ctx, by, id, EventMemberTOTPRemoved, func(c *change, creds *Credentials) error {
 		creds.TOTP, creds.Recovery = policy.Token{}, nil
-		return nil
+		_, err := c.endSessions(id, except)
+		return err
 	})
 }
 

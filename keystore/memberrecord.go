@@ -18,6 +18,8 @@ const (
 	memberSecrets
 	memberHasPassword
 	memberRecovery
+	memberEmailProven // a version that does not know it forgets it, which is the safe side
+	memberMailed
 
 	memberGrants       = criticalField
 	memberActive       = criticalField + 1
@@ -39,6 +41,8 @@ func (m *Member) encode() []byte {
 	e.string(memberSecrets, m.sealed)
 	e.flag(memberHasPassword, m.HasPassword)
 	e.uint(memberRecovery, uint64(m.Recovery))
+	e.flag(memberEmailProven, m.EmailProven)
+	e.flag(memberMailed, m.Mailed)
 	var grants []string
 	for _, g := range m.Grants {
 		grants = append(grants, string(g.Role), g.Organization, g.Account)
@@ -83,6 +87,10 @@ func decodeMember(id string, data []byte) (*Member, error) {
 			var n uint64
 			n, err = decodeUint(value)
 			m.Recovery = int(min(n, MaxRecoveryCodes))
+		case memberEmailProven:
+			m.EmailProven = true
+		case memberMailed:
+			m.Mailed = true
 		case memberGrants:
 			m.Grants, err = decodeGrants(value)
 		case memberActive:

@@ -56,7 +56,7 @@ func (s *Store) InviteMember(ctx context.Context, by Actor, p MemberParams, life
 		if made.ID, err = c.newID(prefixMember); err != nil {
 			return err
 		}
-		if token, err = c.invite(made, lifetime); err != nil {
+		if token, err = c.invite(made, lifetime, p.Mailed); err != nil {
 			return err
 		}
 		if err := c.putMember(made); err != nil {
@@ -73,7 +73,8 @@ func (s *Store) InviteMember(ctx context.Context, by Actor, p MemberParams, life
 // RenewInvitation invites a member again; an earlier invitation is void from then on. A member who has signed in already
 // loses nothing before it is accepted; then the password is the new one, and authenticator app, recovery codes and sessions
 // are gone. It is how somebody who has lost them comes back. ifRevision is the revision that the member must be at; 0: any.
-func (s *Store) RenewInvitation(ctx context.Context, by Actor, id string, ifRevision uint64, lifetime time.Duration) (*Member, policy.Token, error) {
+// mailed says that the caller sends the invitation to the member's address and shows it to nobody.
+func (s *Store) RenewInvitation(ctx context.Context, by Actor, id string, ifRevision uint64, lifetime time.Duration, mailed bool) (*Member, policy.Token, error) {
 	var now *Member
 	var token policy.Token
 	err := s.write(ctx, by, func(c *change) error {
@@ -85,7 +86,7 @@ func (s *Store) RenewInvitation(ctx context.Context, by Actor, id string, ifRevi
 			return err
 		}
 		next := *old
-		if token, err = c.invite(&next, lifetime); err != nil {
+		if token, err = c.invite(&next, lifetime, mailed); err != nil {
 			return err
 		}
 		now = &next
@@ -100,12 +101,13 @@ func (s *Store) RenewInvitation(ctx context.Context, by Actor, id string, ifRevi
 	return now, token, nil
 }
 
-func (c *change) invite(m *Member, lifetime time.Duration) (policy.Token, error) {
+func (c *change) invite(m *Member, lifetime time.Duration, mailed bool) (policy.Token, error) {
 	token, err := newSecret(c.store.tokens.rand, invitationTokenPrefix)
 	if err != nil {
 		return token, err
 	}
 	m.Invitation, m.InvitedUntil = token.Digest(), milliseconds(c.now.Add(lifetime))
+	m.Mailed = mailed && m.Email != ""
 	return token, nil
 }
 
@@ -146,7 +148,10 @@ func (s *Store) AcceptInvitation(ctx context.Context, by Actor, invitation *poli
 		if p.Password.IsZero() {
 			return missing("password", "give a password")
 		}
-		next.Active, next.Invitation, next.InvitedUntil = true, policy.Digest{}, time.Time{}
+		// Whoever had the link has set the password. That is the owner of the address only if nobody else had it, also of a
+		// member who had shown it to be theirs before.
+		next.Active, next.EmailProven = true, next.Mailed
+		next.voidInvitation()
 		if err := next.seals(s, &Credentials{Password: p.Password}); err != nil {
 			return err
 		}
@@ -163,16 +168,16 @@ func (s *Store) AcceptInvitation(ctx context.Context, by Actor, invitation *poli
 	return result(now, err)
 }
 
-// ActivateMember makes an invited person an active member without a password: an identity provider has said who they are.
-// name is used if the invitation has none.
-func (s *Store) ActivateMember(ctx context.Context, by Actor, id, name string) (*Member, error) {
+// ActivateMember makes an invited person an active member without a password: an identity provider has said that the address
+// is theirs. name is used if the invitation has none.
+func (s *Store) ActivateMember(ctx context.Context, by Actor, id, email, name string) (*Member, error) {
 	var now *Member
 	err := s.write(ctx, by, func(c *change) error {
 		old, err := c.member(id)
 		if err != nil {
 			return err
 		}
-		if old.Active || !old.Invited(c.now) {
+		if old.Active || !old.Invited(c.now) || old.Email != NormalEmail(email) {
 			return conflict("", "the member has no open invitation")
 		}
 		next := *old
@@ -181,7 +186,8 @@ func (s *Store) ActivateMember(ctx context.Context, by Actor, id, name string) (
 				next.Name = name
 			}
 		}
-		next.Active, next.Invitation, next.InvitedUntil = true, policy.Digest{}, time.Time{}
+		next.Active, next.EmailProven = true, true
+		next.voidInvitation()
 		now = &next
 		if err := c.putMember(now); err != nil {
 			return err
@@ -190,6 +196,28 @@ func (s *Store) ActivateMember(ctx context.Context, by Actor, id, name string) (
 		return c.memberEvent(EventMemberJoined, now.ID, now, old.summary(), now.summary())
 	})
 	return result(now, err)
+}
+
+// ProveEmail notes that a member has shown that the address is theirs. It is no change if it was known, nor if the member has
+// another address meanwhile. Sessions other than the only one end, if it is named: they may be of somebody who could not.
+func (s *Store) ProveEmail(ctx context.Context, by Actor, id, email, only string) error {
+	return s.write(ctx, by, func(c *change) error {
+		old, err := c.member(id)
+		if err != nil || old.EmailProven || old.Email == "" || old.Email != NormalEmail(email) {
+			return err
+		}
+		next := *old
+		next.EmailProven = true
+		if only != "" {
+			if _, err := c.endSessions(id, only); err != nil {
+				return err
+			}
+		}
+		if err := c.putMember(&next); err != nil {
+			return err
+		}
+		return c.memberEvent(EventMemberUpdated, next.ID, &next, old.summary(), next.summary())
+	})
 }
 
 // UpdateMember changes a member. A patch that changes nothing is no change: it has no event. An open invitation is void if the
@@ -227,11 +255,11 @@ func (s *Store) UpdateMember(ctx context.Context, by Actor, id string, p MemberP
 			return nil
 		}
 		if next.Email != old.Email {
-			next.Invitation, next.InvitedUntil = policy.Digest{}, time.Time{} // it went to the old address
+			next.EmailProven = false
+			next.voidInvitation() // it went to the old address
 		}
-		if next.reachesBeyond(old) {
-			// Who made or holds it may be somebody who may not hand these rights on.
-			next.Invitation, next.InvitedUntil = policy.Digest{}, time.Time{}
+		if Widens(old.Grants, next.Grants) {
+			next.voidInvitation() // who made or holds it may be somebody who may not hand these rights on
 		}
 		if err := c.keepsOwner(old, &next); err != nil {
 			return err

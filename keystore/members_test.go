@@ -87,7 +87,7 @@ func TestMemberLife(t *testing.T) {
 	late := invitation.Digest()
 	_, err := s.AcceptInvitation(t.Context(), by, &late, keystore.Acceptance{Name: "Ada", Password: policy.TokenFrom("x")})
 	wantError(t, "an invitation that is over", err, keystore.CodeNotFound, "")
-	_, invitation, err = s.RenewInvitation(t.Context(), by, m.ID, 0, time.Hour)
+	_, invitation, err = s.RenewInvitation(t.Context(), by, m.ID, 0, time.Hour, false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package keystore
 
 import (
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -118,8 +119,19 @@ func (v *Snapshot) AllWebhookEndpoints() []*WebhookEndpoint {
 	return all
 }
 
+// WebhookOrigin is so much of an endpoint's URL as may be shown to who must not post to it: scheme and host. What stands behind
+// them is often what lets in.
+func WebhookOrigin(endpoint string) string {
+	u, err := url.Parse(endpoint)
+	if err != nil || u.Host == "" {
+		return ""
+	}
+	return u.Scheme + "://" + u.Host
+}
+
+// summary is what events tell. Viewers read events, and do not see the endpoints.
 func (w *WebhookEndpoint) summary() map[string]any {
-	m := map[string]any{"url": w.URL, "events": strings.Join(w.Events, " ")}
+	m := map[string]any{"url": WebhookOrigin(w.URL), "events": strings.Join(w.Events, " ")}
 	putText(m, "description", w.Description)
 	putText(m, "account", w.Account)
 	putText(m, "organization", w.Organization)

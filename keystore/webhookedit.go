@@ -46,7 +46,11 @@ func (s *Store) UpdateWebhookEndpoint(ctx context.Context, by Actor, id string, 
 		if err := c.putWebhook(now); err != nil {
 			return err
 		}
-		return c.event(EventWebhookUpdated, now.ID, now.Account, now.Organization, old.summary(), now.summary())
+		after := now.summary()
+		if next.URL != old.URL && WebhookOrigin(next.URL) == WebhookOrigin(old.URL) {
+			after["path_changed"] = true // all that may be told of it
+		}
+		return c.event(EventWebhookUpdated, now.ID, now.Account, now.Organization, old.summary(), after)
 	})
 	return result(now, err)
 }

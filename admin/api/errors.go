@@ -76,6 +76,7 @@ const (
 	codeIdempotencyCapacity = "idempotency_unavailable"
 	codeTailEnded           = "tail_unavailable"
 	codeExportsBusy         = "export_unavailable"
+	codeEmailUnproven       = "email_unproven"
 	codeInternal            = "internal_error"
 )
 

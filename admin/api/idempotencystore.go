@@ -19,6 +19,7 @@ const maxRunning = 10_000
 type StoreIdempotency struct {
 	store *keystore.Store
 	now   func() time.Time
+	rooms callerRooms
 
 	mu      sync.Mutex
 	running map[memoryKey]*runningCall
@@ -42,6 +43,10 @@ func (s *StoreIdempotency) Begin(ctx context.Context, k IdempotencyKey) (Idempot
 		return s.find(ctx, k, state)
 	}
 	state, saved, err := s.claim(ctx, k)
+	if state == IdempotencyClaimed && !s.rooms.enter(&k, s.now()) {
+		_ = s.store.ReleaseAnswer(ctx, k.Caller, k.Key) // else it ends by itself
+		state = IdempotencyFull
+	}
 	if state != IdempotencyClaimed {
 		s.mu.Lock()
 		delete(s.running, name)
@@ -117,6 +122,7 @@ func (s *StoreIdempotency) Finish(ctx context.Context, k IdempotencyKey, saved [
 		// What fails here ends by itself; the answer is found first.
 		_ = s.store.ReleaseAnswer(ctx, k.Caller, k.Key)
 	}
+	s.rooms.keep(&k, expires, len(saved))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil {
@@ -153,5 +159,6 @@ func (s *StoreIdempotency) Abandon(ctx context.Context, k IdempotencyKey) {
 	defer s.mu.Unlock()
 	if s.running[name] == r {
 		delete(s.running, name)
+		s.rooms.leave(&k)
 	}
 }

@@ -50,7 +50,7 @@ func TestInvitationHoldsNoLaterGrants(t *testing.T) {
 	id, old = taken("late@example.com")
 	accept(old).want(200)
 	old = linkToken(f.ok("POST", "/v1/members/"+id+"/invitation", "{}", f.verify(cookie, "renew_invitation", id, map[string]any{})...))
-	f.ok("POST", "/v1/members", map[string]any{"email": "late@example.com", "grants": []any{owner()}})
+	f.ok("POST", "/v1/members", map[string]any{"email": "late@example.com", "grants": []any{owner()}, "email_unproven": true})
 	accept(old).fails(404, "invitation_invalid", "invitation")
 
 	// Less is no reason to end an invitation, and others may not take one over.

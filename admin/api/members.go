@@ -1,16 +1,12 @@
 package api
 
 import (
-	"context"
 	"net/http"
 	"slices"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/keystile/keystile/admin/auth"
 	"github.com/keystile/keystile/keystore"
-	"github.com/keystile/keystile/policy"
 )
 
 // Member is a person who manages keys.
@@ -20,6 +16,7 @@ type Member struct {
 	Name             string      `json:"name" doc:"Empty until the invitation is accepted, if it named nobody"`
 	Email            *string     `json:"email" doc:"null: of an owner who was invited without one and has not come yet"`
 	Grants           []Grant     `json:"grants" nullable:"false" doc:"What the member may do, and where; a caller with a limit sees the grants within it"`
+	EmailProven      bool        `json:"email_proven" doc:"The member has shown that the address is theirs: the invitation or a code reached it by e-mail, or an identity provider has verified it"`
 	Status           string      `json:"status" enum:"invited,expired,active" doc:"expired: the invitation was not accepted in time"`
 	AuthenticatorApp bool        `json:"authenticator_app"`
 	RecoveryCodes    int         `json:"recovery_codes" doc:"How many are left"`
@@ -57,6 +54,8 @@ type MemberInvite struct {
 	Name   Optional[string] `json:"name,omitzero" doc:"Absent: the member says it"`
 	Email  Optional[string] `json:"email,omitzero" doc:"Required, but for an owner of the installation. If there is a member with this address, the grants are added to theirs; one who has not come yet is invited anew"`
 	Grants []GrantCreate    `json:"grants" minItems:"1" nullable:"false"`
+
+	EmailUnproven Optional[bool] `json:"email_unproven,omitzero" doc:"true: add grants to a member who has not shown that the address is theirs; without it this answers 409 email_unproven"`
 }
 
 // MemberUpdate is the body that changes a member. Absent fields stay as they are.
@@ -64,11 +63,13 @@ type MemberUpdate struct {
 	Name   Optional[string]        `json:"name,omitzero"`
 	Email  Optional[string]        `json:"email,omitzero" doc:"An open invitation to the old address is void"`
 	Grants Optional[[]GrantCreate] `json:"grants,omitzero" doc:"Replaces all that the caller's limit covers; what is beyond it stays. An open invitation is void if one of them gets wider"`
+
+	EmailUnproven Optional[bool] `json:"email_unproven,omitzero" doc:"true: grant more to a member who has not shown that the address is theirs; without it this answers 409 email_unproven, unless the caller answers for all that the member has"`
 }
 
 func (c *call) viewMember(m *keystore.Member) Member {
 	out := Member{
-		ID: m.ID, Object: "member", Name: m.Name, Email: some(m.Email), Grants: []Grant{}, Status: "active",
+		ID: m.ID, Object: "member", Name: m.Name, Email: some(m.Email), EmailProven: m.EmailProven, Grants: []Grant{}, Status: "active",
 		AuthenticatorApp: m.HasTOTP, RecoveryCodes: m.Recovery,
 		CreatedAt: *stamp(m.CreatedAt), CreatedBy: m.CreatedBy,
 	}
@@ -134,12 +135,29 @@ func (c *call) mayGrants(grants []keystore.Grant) error {
 	return nil
 }
 
+// knownMember refuses to grant more to somebody who may not be who they seem: whoever had the link of an invitation has come
+// in by it, under an address that its maker has chosen. consent is the caller's word that they know the member nonetheless.
+func (c *call) knownMember(m *keystore.Member, next []keystore.Grant, consent bool) error {
+	if consent || !m.Active || m.EmailProven || !keystore.Widens(m.Grants, next) {
+		return nil
+	}
+	return newError(http.StatusConflict, codeEmailUnproven, codeEmailUnproven,
+		"a member came in under this e-mail address and has not shown that it is theirs: let an invitation be sent to them by e-mail, "+
+			"or make sure who they are and send \"email_unproven\": true")
+}
+
 func storeGrants(grants []GrantCreate) []keystore.Grant {
 	out := make([]keystore.Grant, 0, len(grants))
 	for _, g := range grants {
 		out = append(out, keystore.Grant{Role: keystore.Role(g.Role), Organization: g.Organization.Value, Account: g.Account.Value})
 	}
 	return out
+}
+
+// MemberDeleted is the answer of a member's deletion.
+type MemberDeleted struct {
+	Deleted
+	AdminTokens []string `json:"admin_tokens" nullable:"false" doc:"Ids of admin tokens that the member made, so far as the caller sees them: they go on working until they are deleted"`
 }
 
 type listMembersInput struct {
@@ -167,8 +185,9 @@ func (a *API) registerMembers() {
 	}, a.listMembers)
 	handle(a, operation{
 		method: http.MethodPost, path: "/v1/members", id: "invite_member", tag: tag, summary: "Invite a member", etag: true,
-		errors: []int{http.StatusNotFound},
+		errors: []int{http.StatusNotFound, http.StatusTooManyRequests},
 		description: "The invitation is sent by e-mail where SMTP is set up; else its link stands in the answer, and nowhere else. It opens once, within 24 hours. " +
+			"In a day five are sent to one address, 100 for an account or organization, and 1,000 for a caller without a limit. " +
 			"Nobody grants more than they have.",
 	}, a.inviteMember)
 	handle(a, operation{
@@ -182,10 +201,11 @@ func (a *API) registerMembers() {
 	handle(a, operation{
 		method: http.MethodDelete, path: "/v1/members/{id}", id: "delete_member", tag: tag, summary: "Delete a member",
 		errors:      []int{http.StatusConflict},
-		description: "Works at once and is final; their sessions end. The last owner of the installation cannot be deleted.",
+		description: "Works at once and is final; their sessions end. Admin tokens that they made go on working: the answer lists them. The last owner of the installation cannot be deleted.",
 	}, a.deleteMember)
 	handle(a, operation{
 		method: http.MethodPost, path: "/v1/members/{id}/invitation", id: "renew_invitation", tag: tag, summary: "Invite a member again", etag: true,
+		errors: []int{http.StatusTooManyRequests},
 		description: "An earlier invitation is void. Who has lost password or authenticator app comes back by it: once it is accepted the password is the new one, " +
 			"and authenticator app, recovery codes and sessions are gone.",
 	}, a.renewInvitation)
@@ -246,7 +266,16 @@ func (a *API) inviteMember(c *call, in *inviteMemberInput) (Member, error) {
 			return Member{}, newError(http.StatusConflict, string(keystore.CodeConflict), "email",
 				"this e-mail address was invited elsewhere, and the invitation is still open: try again once it is accepted or over")
 		}
-		m, err := a.Store.UpdateMember(ctx, c.actor, m.ID, keystore.MemberPatch{Grants: keystore.To(slices.Concat(m.Grants, grants)), IfRevision: m.Revision})
+		next := slices.Concat(m.Grants, grants)
+		if err := c.knownMember(m, next, in.Body.EmailUnproven.Value); err != nil {
+			return Member{}, err // whatever the caller may do: it goes by the address, and has seen nothing of the member
+		}
+		if waiting {
+			if err := c.countMail(ctx, m.Email); err != nil {
+				return Member{}, err
+			}
+		}
+		m, err := a.Store.UpdateMember(ctx, c.actor, m.ID, keystore.MemberPatch{Grants: keystore.To(next), IfRevision: m.Revision})
 		if err != nil {
 			return Member{}, err
 		}
@@ -256,35 +285,16 @@ func (a *API) inviteMember(c *call, in *inviteMemberInput) (Member, error) {
 		c.revision = m.Revision
 		return c.viewMember(m), nil
 	}
+	if err := c.countMail(ctx, in.Body.Email.Value); err != nil {
+		return Member{}, err
+	}
 	m, token, err := a.Store.InviteMember(ctx, c.actor, keystore.MemberParams{
-		Name: in.Body.Name.Value, Email: in.Body.Email.Value, Grants: grants,
+		Name: in.Body.Name.Value, Email: in.Body.Email.Value, Grants: grants, Mailed: c.mails(in.Body.Email.Value),
 	}, auth.InvitationLifetime)
 	if err != nil {
 		return Member{}, err
 	}
-	return c.viewInvited(ctx, m, token), nil
-}
-
-// viewInvited sends the link, or shows it to who invites.
-func (c *call) viewInvited(ctx context.Context, m *keystore.Member, token policy.Token) Member {
-	c.revision = m.Revision
-	out := c.viewMember(m)
-	out.Invitation = &Invitation{ExpiresAt: *stamp(m.InvitedUntil)}
-	site := c.api.SiteURL()
-	if c.api.Mail != nil && site != "" && m.Email != "" {
-		err := c.api.Mail(ctx, m, policy.TokenFrom(auth.InvitationLink(site, token)))
-		if err == nil {
-			out.Invitation.SentTo = some(m.Email)
-			return out
-		}
-		c.api.Logger.Warn("sending an invitation by e-mail", zap.String("member", m.ID), zap.Error(err))
-	}
-	if site != "" {
-		out.Invitation.Link = Token(auth.InvitationLink(site, token))
-	} else {
-		out.Invitation.Token = Token(token.Reveal())
-	}
-	return out
+	return c.viewInvited(ctx, m, token)
 }
 
 func (a *API) renewInvitation(c *call, in *memberInput) (Member, error) {
@@ -297,16 +307,10 @@ func (a *API) renewInvitation(c *call, in *memberInput) (Member, error) {
 	}
 	ctx, cancel := c.commit()
 	defer cancel()
-	return c.renew(ctx, m)
-}
-
-// renew invites a member again whom the caller commands, as they are: who has got a grant meanwhile is judged anew.
-func (c *call) renew(ctx context.Context, m *keystore.Member) (Member, error) {
-	m, token, err := c.api.Store.RenewInvitation(ctx, c.actor, m.ID, m.Revision, auth.InvitationLifetime)
-	if err != nil {
+	if err := c.countMail(ctx, m.Email); err != nil {
 		return Member{}, err
 	}
-	return c.viewInvited(ctx, m, token), nil
+	return c.renew(ctx, m)
 }
 
 func (a *API) updateMember(c *call, in *updateMemberInput) (Member, error) {
@@ -327,6 +331,11 @@ func (a *API) updateMember(c *call, in *updateMemberInput) (Member, error) {
 			return Member{}, err
 		}
 		patch.Grants = keystore.To(next)
+		if c.commandsMember(m) != nil {
+			if err := c.knownMember(m, next, in.Body.EmailUnproven.Value); err != nil {
+				return Member{}, err
+			}
+		}
 	}
 	revision, err := c.ifRevision(m.Revision)
 	if err != nil {
@@ -369,20 +378,43 @@ func (c *call) nextGrants(m *keystore.Member, given []keystore.Grant) ([]keystor
 	return append(next, given...), nil
 }
 
-func (a *API) deleteMember(c *call, in *memberInput) (Deleted, error) {
+func (a *API) deleteMember(c *call, in *memberInput) (MemberDeleted, error) {
 	m, err := c.findMember(in.ID)
 	if err != nil {
-		return Deleted{}, err
+		return MemberDeleted{}, err
 	}
 	if err := c.commandsMember(m); err != nil {
-		return Deleted{}, err
+		return MemberDeleted{}, err
 	}
 	ctx, cancel := c.commit()
 	defer cancel()
 	if err := a.Store.DeleteMember(ctx, c.actor, m.ID); err != nil {
-		return Deleted{}, err
+		return MemberDeleted{}, err
 	}
-	return Deleted{ID: m.ID, Object: "member", Deleted: true}, nil
+	out := MemberDeleted{Deleted: Deleted{ID: m.ID, Object: "member", Deleted: true}}
+	out.AdminTokens, err = c.tokensOf(m.ID)
+	return out, err
+}
+
+// tokensOf lists the admin tokens that a member has made, so far as the caller sees them and they are still good.
+func (c *call) tokensOf(member string) ([]string, error) {
+	ids := []string{}
+	p := keystore.Page{Limit: keystore.MaxPageLimit}
+	for more := true; more; {
+		var rows []*keystore.AdminToken
+		var err error
+		rows, more, err = c.api.Store.Snapshot().AdminTokens(p, func(t *keystore.AdminToken) bool {
+			return t.CreatedBy == member && !t.Expired(c.now) && c.covers(t.Account, t.Organization)
+		})
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range rows {
+			ids = append(ids, t.ID)
+			p.StartingAfter = t.ID
+		}
+	}
+	return ids, nil
 }
 
 func (a *API) listMemberSessions(c *call, in *memberInput) (List[Session], error) {

@@ -275,8 +275,12 @@ func TestAuthenticatorApp(t *testing.T) {
 	fresh := as[api.RecoveryCodes](f.ok("POST", "/v1/session/recovery_codes", proof, with...)).Codes
 	proof["recovery_code"] = string(codes[5])
 	f.do("POST", "/v1/session/totp/remove", proof, with...).fails(403, "totp_invalid", "")
+	sign["recovery_code"] = string(fresh[1])
+	elsewhere := cookieOf(f.ok("POST", "/v1/session", sign))
 	proof["recovery_code"] = string(fresh[0])
 	f.ok("POST", "/v1/session/totp/remove", proof, with...)
+	f.do("GET", "/v1/session", nil, "Cookie", elsewhere).fails(401, "authentication_required", "")
+	f.ok("GET", "/v1/session", nil, with...)
 	delete(sign, "recovery_code")
 	f.ok("POST", "/v1/session", sign)
 }
@@ -486,4 +490,23 @@ func TestStill(t *testing.T) {
 	if one.Still() {
 		t.Error("the session has ended")
 	}
+}
+
+// TestDeletedMemberLeavesTokens: what a member has made goes on working, and who deletes them is told.
+func TestDeletedMemberLeavesTokens(t *testing.T) {
+	t.Parallel()
+	f := newMemberFixture(t)
+	f.member("keeper@example.com", owner())
+	id, cookie := f.member("jenny@example.com", owner())
+	body := map[string]any{"name": "ci", "role": "viewer"}
+	token := as[api.AdminToken](f.ok("POST", "/v1/admin_tokens", body, "Cookie", cookie))
+	over := map[string]any{"name": "short", "role": "viewer", "expires_at": f.clock().Add(time.Hour).Format(time.RFC3339)}
+	f.ok("POST", "/v1/admin_tokens", over, "Cookie", cookie)
+	f.ok("POST", "/v1/admin_tokens", body)
+	f.advance(2 * time.Hour)
+	gone := as[api.MemberDeleted](f.ok("DELETE", "/v1/members/"+id, nil))
+	if !gone.Deleted.Deleted || len(gone.AdminTokens) != 1 || gone.AdminTokens[0] != token.ID {
+		t.Errorf("the answer: %+v, want %s listed", gone, token.ID)
+	}
+	f.ok("GET", "/v1/admin_tokens/"+token.ID, nil)
 }

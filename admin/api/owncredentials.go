@@ -84,6 +84,7 @@ func (a *API) registerOwnCredentials() {
 	}, a.confirmTOTP)
 	handle(a, operation{
 		method: http.MethodPost, path: "/v1/session/totp/remove", id: "remove_totp", tag: tag, unkept: true, summary: "Remove one's authenticator app",
+		description: "One's other sessions end.",
 	}, a.removeTOTP)
 	handle(a, operation{
 		method: http.MethodPost, path: "/v1/session/recovery_codes", id: "create_recovery_codes", tag: tag, unkept: true, summary: "Replace one's recovery codes",

@@ -271,7 +271,7 @@ func (a *API) resendWebhook(c *call, in *resendWebhookInput) (Event, error) {
 	if err != nil {
 		return Event{}, err
 	}
-	return viewEvent(*e), nil
+	return c.viewEvent(*e), nil
 }
 
 func (a *API) getWebhook(c *call, in *webhookInput) (WebhookEndpoint, error) {

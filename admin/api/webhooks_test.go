@@ -170,3 +170,24 @@ func (f *roleFixture) webhooks(worlds ...*world) func() {
 		}
 	}
 }
+
+// TestWebhookURLInEvents: events tell where an endpoint is, and not the path by which one posts there.
+func TestWebhookURLInEvents(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	w := as[api.WebhookEndpoint](f.ok("POST", "/v1/webhook_endpoints", map[string]any{"url": "https://hooks.example/T0/secret-path", "events": []string{"*"}}))
+	path := "/v1/webhook_endpoints/" + w.ID
+	f.ok("PATCH", path, map[string]any{"url": "https://hooks.example/T0/secret-path-2"})
+	f.ok("PATCH", path, map[string]any{"url": "https://other.example/secret-path?x=1"})
+	f.ok("DELETE", path, nil)
+	events := as[api.EventList](f.ok("GET", "/v1/events?type=webhook_endpoint.*", nil))
+	export := f.ok("GET", "/v1/events/export?type=webhook_endpoint.*", nil)
+	for _, body := range []string{string(f.ok("GET", "/v1/events?type=webhook_endpoint.*", nil).body), string(export.body)} {
+		if strings.Contains(body, "secret-path") || !strings.Contains(body, "https://hooks.example") {
+			t.Errorf("events: %s", body)
+		}
+	}
+	if e := events.Data; len(e) != 4 || e[1].After["url"] != "https://other.example" || e[2].After["path_changed"] != true {
+		t.Errorf("events: %+v", events.Data)
+	}
+}

@@ -175,7 +175,7 @@ func (o *OIDC) Finish(r *http.Request) (s *Session, cookies []*http.Cookie, err 
 		if client.Address.IsValid() {
 			actor.Address = client.Address.String()
 		}
-		if m, err = o.sessions.Store.ActivateMember(context.WithoutCancel(ctx), actor, m.ID, name); err != nil {
+		if m, err = o.sessions.Store.ActivateMember(context.WithoutCancel(ctx), actor, m.ID, email, name); err != nil {
 			return nil, cookies, err
 		}
 	}
@@ -185,6 +185,12 @@ func (o *OIDC) Finish(r *http.Request) (s *Session, cookies []*http.Cookie, err 
 	s, cookie, err := o.sessions.start(r, m, keystore.SignInOIDC)
 	if err != nil {
 		return nil, cookies, err
+	}
+	// A password was set by somebody who has not shown the address to be theirs, and would still open: then nothing is proven.
+	if !m.EmailProven && !m.HasPassword {
+		if err := o.sessions.Store.ProveEmail(context.WithoutCancel(ctx), s.Actor(), m.ID, email, s.Row.ID); err != nil {
+			return nil, cookies, err
+		}
 	}
 	return s, append(cookies, cookie), nil
 }

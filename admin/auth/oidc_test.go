@@ -226,6 +226,9 @@ func TestOIDC(t *testing.T) {
 	if c := cookies[1]; c.Name != "__Host-keystile_session" || !c.Secure || c.SameSite != http.SameSiteStrictMode || c.Domain != "" || c.Path != "/" {
 		t.Errorf("the session's cookie is %+v", c)
 	}
+	if now, _ := store.Snapshot().Member(member.ID); !now.EmailProven {
+		t.Error("the provider's word for the address is not noted")
+	}
 	// with no password, enrolling an app takes a fresh sign-in, not only a cookie
 	if _, err := sessions.BeginTOTP(t.Context(), s, policy.Token{}); err != nil {
 		t.Errorf("just signed in: %v", err)

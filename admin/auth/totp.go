@@ -115,12 +115,12 @@ func (a *Sessions) ConfirmTOTP(ctx context.Context, s *Session, code policy.Toke
 }
 
 // RemoveTOTP takes the authenticator app away. It takes the password, and a code of the app or a recovery code: who has lost
-// both comes back by a new invitation.
+// both comes back by a new invitation. Other sessions of the member end.
 func (a *Sessions) RemoveTOTP(ctx context.Context, s *Session, password policy.Token, in SignIn) error {
 	if err := a.confirmBoth(ctx, s, password, in); err != nil {
 		return err
 	}
-	return a.Store.RemoveTOTP(context.WithoutCancel(ctx), s.Actor(), s.Member.ID)
+	return a.Store.RemoveTOTP(context.WithoutCancel(ctx), s.Actor(), s.Member.ID, s.Row.ID)
 }
 
 // NewRecoveryCodes replaces the recovery codes.

@@ -38,6 +38,10 @@ const (
 // MethodTOTP is the method of a verification by the member's authenticator app. The other methods are those of senders.
 const MethodTOTP = "totp"
 
+// MethodEmail is the method of senders whose codes reach the member's e-mail address and nobody else: who shows such a code
+// has shown that the address is theirs.
+const MethodEmail = "email"
+
 // CodeSender sends codes to members. It is safe for concurrent use.
 type CodeSender interface {
 	// Method is the word for how it sends: email, http, log.
@@ -102,6 +106,7 @@ type verificationRecord struct {
 	Member, Session string
 	Action          [sha256.Size]byte
 	Method          string
+	Email           string        // that the code was sent to
 	Code            policy.Digest // of the verification and its code; not used for an authenticator app
 }
 
@@ -145,7 +150,7 @@ func (v *Verifier) Begin(ctx context.Context, s *Session, a *Action, method stri
 		return nil, err
 	}
 	out := &Verification{ID: id, Method: method, ExpiresAt: now.Add(VerificationLifetime)}
-	record := verificationRecord{Member: s.Member.ID, Session: s.Row.ID, Action: a.digest(), Method: method}
+	record := verificationRecord{Member: s.Member.ID, Session: s.Row.ID, Action: a.digest(), Method: method, Email: s.Member.Email}
 	var code policy.Token
 	if method != MethodTOTP {
 		n, err := rand.Int(rand.Reader, big.NewInt(1_000_000))
@@ -223,7 +228,14 @@ func (v *Verifier) Check(ctx context.Context, s *Session, a *Action, id string, 
 	if !once {
 		return unknownVerification()
 	}
-	return store.DropSecret(context.WithoutCancel(ctx), verificationName(id))
+	ctx = context.WithoutCancel(ctx)
+	// Who signed in by a provider may not know that there is a password, of somebody who came before them.
+	if record.Method == MethodEmail && !s.Member.EmailProven && s.Row.Method != keystore.SignInOIDC {
+		if err := store.ProveEmail(ctx, s.Actor(), s.Member.ID, record.Email, ""); err != nil {
+			return err
+		}
+	}
+	return store.DropSecret(ctx, verificationName(id))
 }
 
 // right says whether a code is the one of a verification.

@@ -23,8 +23,13 @@ var (
 	doneInvited        = notice("invited", "The invitation is on its way by e-mail. It opens once, within 24 hours.")
 	doneGranted        = notice("granted", "There was a member with this address already: the role is added to theirs.")
 	doneMemberDeleted  = notice("member_deleted", "The member is removed, and signed out everywhere.")
+	doneTokensLeft     = notice("member_tokens", "The member is removed, and signed out everywhere. Admin tokens that they made go on working: look through them.")
 	doneMemberSessions = notice("member_sessions", "The member is signed out everywhere.")
 )
+
+// unprovenField is the API's name of the consent to grant to somebody who has not shown that the address is theirs. The forms
+// ask for it once the API has.
+const unprovenField = "email_unproven"
 
 // membersPage lists who signs in here.
 type membersPage struct {
@@ -72,6 +77,9 @@ func (q *request) inviteMember() error {
 	body := api.MemberInvite{Email: api.Set(q.form("email")), Grants: []api.GrantCreate{grant}}
 	if name := q.form("name"); name != "" {
 		body.Name = api.Set(name)
+	}
+	if q.form(unprovenField) != "" {
+		body.EmailUnproven = api.Set(true)
 	}
 	m, header, err := askHeader[api.Member](q, q.withCode(q.once(post("/v1/members", body))))
 	if err != nil {
@@ -181,6 +189,9 @@ func (q *request) updateMember() error {
 	if !sameGrants(before, p.Grants) {
 		body.Grants = api.Set(grants)
 	}
+	if q.form(unprovenField) != "" {
+		body.EmailUnproven = api.Set(true)
+	}
 	c := call{method: http.MethodPatch, path: "/v1/members/" + p.Member.ID, body: body}
 	if _, err := ask[api.Member](q, q.withCode(c)); err != nil {
 		if p.Error = formFailure(err); p.Error != nil {
@@ -206,8 +217,12 @@ func sameGrants(a, b []grantRow) bool {
 
 func (q *request) deleteMember() error {
 	c := call{method: http.MethodDelete, path: "/v1/members/" + url.PathEscape(q.r.PathValue("id"))}
-	if _, err := ask[api.Deleted](q, c); err != nil {
+	gone, err := ask[api.MemberDeleted](q, c)
+	switch {
+	case err != nil:
 		return err
+	case len(gone.AdminTokens) > 0:
+		return q.seeOther(q.about("/members"), doneTokensLeft)
 	}
 	return q.seeOther(q.about("/members"), doneMemberDeleted)
 }

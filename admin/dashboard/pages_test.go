@@ -67,7 +67,7 @@ func (f *fixture) sample(what func(string) string) []string {
 	key := func(page string) string { return in("keys/" + k.ID + page) }
 	return []string{
 		"/", "/?account=" + f.account, "/accounts", "/events", "/events?account=" + f.account, "/events?verify=yes", "/events?type=key.*&actor=test", "/tokens", "/tokens?account=" + f.account,
-		"/webhooks", "/webhooks/" + hook.ID, "/members", "/members/" + invited.ID, "/members?organization=" + f.organization,
+		"/webhooks", "/webhooks/" + hook.ID, "/nodes", "/members", "/members/" + invited.ID, "/members?organization=" + f.organization,
 		in("keys"), in("keys?query=b"), in("keys?ended=yes"), f.in("sandbox", "keys"), f.in("sandbox", "keys?sandbox="+sandbox.ID),
 		in("keys/new"), in("keys/new?kind=restricted"), key(""), key("?since=1h"), key("/edit"), key("/ip"), key("/ip?tab=bulk"), key("/rotate"), key("/duplicate"), key("/delete"), key("/reveal"),
 		in("keys/" + scheduled.ID), in("keys/" + rotated.ID), in("keys/" + rotated.ID + "/rotate"), in("keys/" + pk.ID), in("keys/" + pk.ID + "/edit"), in("account"), f.in("sandbox", "account"), f.in("sandbox", "sandboxes"),
@@ -425,5 +425,43 @@ func TestFiles(t *testing.T) {
 		if len(file.body) > 50<<10 {
 			t.Errorf("%s has %d bytes", name, len(file.body))
 		}
+	}
+}
+
+// TestUnprovenAddress: a role for somebody who has not shown that the address is theirs asks whether the viewer knows them.
+func TestUnprovenAddress(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	by := keystore.Actor{Kind: "test"}
+	m, token, err := f.store.InviteMember(t.Context(), by, keystore.MemberParams{
+		Email: "boss@example.com", Grants: []keystore.Grant{{Role: keystore.RoleViewer, Account: f.account}},
+	}, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest := token.Digest()
+	if _, err := f.store.AcceptInvitation(t.Context(), by, &digest, keystore.Acceptance{Name: "Eve", Password: policy.TokenFrom("a hash")}); err != nil {
+		t.Fatal(err)
+	}
+	f.get("/members").ok().has("Address not proven")
+	f.get("/members/" + m.ID).ok().has("Address not proven")
+	form := []string{"email", "boss@example.com", "role", "viewer", "limit", f.organization}
+	f.post("/members", form...).has("has not shown that it is theirs", `name="email_unproven"`)
+	f.post("/members", append(form, "email_unproven", "yes")...).goesTo("/members")
+}
+
+// TestNodes: the nodes of the fleet are shown, and linked, to who may list them: to nobody with a limit.
+func TestNodes(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	page := f.get("/nodes").ok().has("node-1", "Live", "up to date", "this page is from here", `href="/nodes" aria-current="page"`)
+	checkHTML(t, "/nodes", page.body)
+	f.get("/nodes?after=node-1").ok().has("No more nodes")
+	f.as(keystore.RoleViewer, "", "")
+	f.get("/nodes").ok().has("node-1")
+	f.as(keystore.RoleOwner, "", f.account)
+	f.get("/accounts").ok().lacks(`href="/nodes"`)
+	if page := f.get("/nodes"); page.status != http.StatusForbidden || strings.Contains(page.body, "node-1") {
+		t.Errorf("who is limited to an account is answered %d: %s", page.status, text(page.body))
 	}
 }

@@ -108,7 +108,7 @@ func (s *SMTP) client() (*mail.Client, error) {
 }
 
 // Method is the word for e-mail.
-func (*SMTP) Method() string { return "email" }
+func (*SMTP) Method() string { return auth.MethodEmail }
 
 // SendCode sends a verification code.
 func (s *SMTP) SendCode(ctx context.Context, m *auth.CodeMessage) error {

@@ -32,6 +32,17 @@ func addGrants(fs *pflag.FlagSet) {
 	fs.StringArray("grant", nil, "`ROLE[@ID]`: owner, administrator, developer or viewer, on an organization or account by its id, or on the whole installation (repeatable)")
 }
 
+// addConsent adds the flag by which somebody is trusted who has not shown that the e-mail address is theirs.
+func addConsent(fs *pflag.FlagSet) {
+	fs.Bool("email-unproven", false, "Grant to a member who has not shown that the address is theirs: you know who they are")
+}
+
+func (b body) setConsent(fs *pflag.FlagSet) {
+	if yes, _ := fs.GetBool("email-unproven"); yes {
+		b["email_unproven"] = true
+	}
+}
+
 // grants reads the flag --grant.
 func (c *call) grants() ([]body, error) {
 	values, _ := c.flags().GetStringArray("grant")
@@ -75,6 +86,7 @@ says the e-mail address.`,
 	fs.String("name", "", "`NAME` of the member; else they say it")
 	fs.Bool("owner", false, "The member owns the whole installation")
 	addGrants(fs)
+	addConsent(fs)
 	return leaf(cmd, nil, func(c *call) error {
 		fs := c.flags()
 		grants, err := c.grants()
@@ -95,6 +107,7 @@ says the e-mail address.`,
 		req := body{"grants": grants}
 		req.setText(fs, "email", "email", false)
 		req.setText(fs, "name", "name", false)
+		req.setConsent(fs)
 		answer, err := c.do("POST", pathTo("members"), nil, req)
 		if err != nil {
 			return err
@@ -173,6 +186,7 @@ The last owner of the installation stays one.`,
 	fs.String("email", "", "New e-mail address `EMAIL`")
 	fs.String("name", "", "New `NAME`")
 	addGrants(fs)
+	addConsent(fs)
 	return leaf(cmd, []string{"MEMBER"}, func(c *call) error {
 		id, err := c.id(0, "mem_")
 		if err != nil {
@@ -191,6 +205,7 @@ The last owner of the installation stays one.`,
 		if len(req) == 0 {
 			return misuse("nothing to change: give --name, --email or --grant")
 		}
+		req.setConsent(c.flags())
 		answer, err := c.do("PATCH", pathTo("members", id), nil, req)
 		if err != nil {
 			return err
@@ -201,9 +216,11 @@ The last owner of the installation stays one.`,
 
 func memberDelete() *cobra.Command {
 	return leaf(&cobra.Command{
-		Use:     "delete MEMBER",
-		Short:   "Deletes a member",
-		Long:    `Deletes a member and ends their sessions, at once and for good.`,
+		Use:   "delete MEMBER",
+		Short: "Deletes a member",
+		Long: `
+Deletes a member and ends their sessions, at once and for good. Admin tokens that
+they made go on working: their ids are printed, for keystile token delete.`,
 		Example: `  keystile member delete mem_8DpB666ojJIBrHTw33ZR`,
 	}, []string{"MEMBER"}, func(c *call) error {
 		id, err := c.id(0, "mem_")
@@ -214,8 +231,11 @@ func memberDelete() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return show(c, answer, func(d *api.Deleted) error {
+		return show(c, answer, func(d *api.MemberDeleted) error {
 			c.out.linef("deleted %s", clean(d.ID))
+			for _, token := range d.AdminTokens {
+				c.note.linef("Admin token %s, which they made, goes on working.", clean(token))
+			}
 			return nil
 		})
 	})
@@ -310,6 +330,7 @@ func (c *call) showMember(m *api.Member) error {
 		field{"id", m.ID},
 		field{"name", m.Name},
 		field{"email", text(m.Email)},
+		field{"email proven", yesNo(m.EmailProven)},
 		field{"grants", grantsText(m)},
 		field{"status", m.Status},
 		field{"authenticator app", yesNo(m.AuthenticatorApp)},

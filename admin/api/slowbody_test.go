@@ -1,7 +1,6 @@
 package api_test
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -90,7 +89,7 @@ func TestEventExportOfAnEndedCredential(t *testing.T) {
 		}
 	}}
 	defer func() {
-		if v := recover(); v != http.ErrAbortHandler || w.Body.Len() != 0 {
+		if v := recover(); v != http.ErrAbortHandler || w.Body.Len() != 0 { //nolint:errorlint // net/http compares this value by identity, too
 			t.Errorf("the export ended with %v after %d bytes", v, w.Body.Len())
 		}
 	}()

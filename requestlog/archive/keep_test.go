@@ -233,7 +233,7 @@ func TestUsageForgetsTheKeysThatWereNotSeenForLongest(t *testing.T) {
 	t.Parallel()
 	u := newUsage()
 	for file := range 6 {
-		d := make(usageDelta)
+		d := newUsageDelta()
 		for i := range 10_000 {
 			n := file*10_000 + i
 			d.add(&requestlog.Record{Key: fmt.Sprint("key_", n), Time: requestlogtest.Begin.Add(time.Duration(n) * time.Second), Status: 200})

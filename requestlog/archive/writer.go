@@ -45,8 +45,11 @@ func newParquetWriter(w io.Writer, options ...parquet.WriterOption) *ParquetWrit
 		recordSchema(columns), parquet.PageBufferSize(pageBytes), parquet.MaxRowsPerRowGroup(groupRows),
 		parquet.CreatedBy("keystile", "1", ""))
 	for i := range columns {
-		// Bounds of pages cost a look at every value, and those of texts that come in any order rule nothing out.
-		if c := &columns[i]; c.IsText() && c.Name != "id" {
+		// Bounds of pages cost a look at every value, and those of texts that come in any order rule nothing out. The header of a
+		// page need not say again what the index says.
+		c := &columns[i]
+		options = append(options, parquet.SkipPageStatistics(c.Name))
+		if c.IsText() && c.Name != "id" {
 			options = append(options, parquet.SkipPageBounds(c.Name))
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -91,22 +92,67 @@ func (q *HistogramQuery) check() error {
 // Tally gathers the counts of one histogram. Stores fill it; it is not safe for concurrent use.
 type Tally struct {
 	query  HistogramQuery
-	counts map[string]map[int64]int64 // group → beginning of the stretch in Unix seconds → records
+	groups map[string]*TallyGroup
 }
+
+// TallyGroup gathers the counts of one group.
+type TallyGroup struct {
+	length int64 // of a stretch, in seconds
+	counts []tallyCount
+}
+
+// tallyCount is how many records a stretch has, by its beginning in Unix seconds. The same stretch may come again.
+type tallyCount struct{ begin, n int64 }
 
 // NewTally begins a histogram.
 func NewTally(q HistogramQuery) *Tally {
-	return &Tally{query: q, counts: make(map[string]map[int64]int64)}
+	return &Tally{query: q, groups: make(map[string]*TallyGroup)}
+}
+
+// Group is where the records of a group are counted. A group without any is none.
+func (t *Tally) Group(name string) *TallyGroup {
+	g := t.groups[name]
+	if g == nil {
+		g = &TallyGroup{length: int64(t.query.Bucket / time.Second)}
+		t.groups[strings.Clone(name)] = g
+	}
+	return g
 }
 
 // Add counts n records of a group at a time.
-func (t *Tally) Add(group string, at time.Time, n int64) {
-	of := t.counts[group]
-	if of == nil {
-		of = make(map[int64]int64)
-		t.counts[group] = of
+func (t *Tally) Add(group string, at time.Time, n int64) { t.Group(group).add(at.Unix(), n) }
+
+// AddMilli counts one record at a time in Unix milliseconds.
+func (g *TallyGroup) AddMilli(ms int64) { g.add(floorDiv(ms, 1000), 1) }
+
+// add counts n records. Times come nearly in order, so that the stretch is among the last ones, or new.
+func (g *TallyGroup) add(seconds, n int64) {
+	const near = 8
+	begin := seconds - (seconds%g.length+g.length)%g.length
+	for i := len(g.counts) - 1; i >= 0 && i >= len(g.counts)-near; i-- {
+		if g.counts[i].begin == begin {
+			g.counts[i].n += n
+			return
+		}
 	}
-	of[t.begin(at)] += n
+	if len(g.counts) >= near && len(g.counts) == cap(g.counts) {
+		g.join() // before more space is taken
+	}
+	g.counts = append(g.counts, tallyCount{begin, n})
+}
+
+// join makes one of the counts of one stretch.
+func (g *TallyGroup) join() {
+	slices.SortFunc(g.counts, func(a, b tallyCount) int { return cmp.Compare(a.begin, b.begin) })
+	kept := g.counts[:0]
+	for _, c := range g.counts {
+		if last := len(kept) - 1; last >= 0 && kept[last].begin == c.begin {
+			kept[last].n += c.n
+		} else {
+			kept = append(kept, c)
+		}
+	}
+	g.counts = kept
 }
 
 // AddRecord counts one record. The filter is the caller's to ask.
@@ -154,10 +200,10 @@ func (t *Tally) Histogram(from time.Time) *Histogram {
 	if !h.Complete {
 		h.From = from.UTC()
 	}
-	totals := make(map[string]int64, len(t.counts))
-	for group, of := range t.counts {
-		for _, n := range of {
-			totals[group] += n
+	totals := make(map[string]int64, len(t.groups))
+	for group, of := range t.groups {
+		for _, c := range of.counts {
+			totals[group] += c.n
 		}
 	}
 	h.Groups = slices.SortedFunc(maps.Keys(totals), func(a, b string) int {
@@ -175,11 +221,12 @@ func (t *Tally) Histogram(from time.Time) *Histogram {
 	for begin := first; begin < q.Filter.Until.Unix() || begin == first; begin += step {
 		h.Buckets = append(h.Buckets, HistogramBucket{Time: time.Unix(begin, 0).UTC(), Counts: make([]int64, len(h.Groups))})
 	}
-	for group, of := range t.counts {
-		for begin, n := range of {
-			if i := (begin - first) / step; i >= 0 && i < int64(len(h.Buckets)) {
-				h.Buckets[i].Counts[place[group]] += n
-				h.Buckets[i].Total += n
+	for group, of := range t.groups {
+		at := place[group]
+		for _, c := range of.counts {
+			if i := (c.begin - first) / step; i >= 0 && i < int64(len(h.Buckets)) {
+				h.Buckets[i].Counts[at] += c.n
+				h.Buckets[i].Total += c.n
 			}
 		}
 	}

@@ -36,6 +36,7 @@ type shared = unique.Handle[string]
 type usageDelta struct {
 	keys      map[string]*keyUse[int32]
 	texts     []string
+	parsed    []netip.Addr // of texts that are addresses
 	places    map[string]int32
 	addresses map[netip.Addr]int32
 	space     []seen[int32] // for the lists of further keys
@@ -52,7 +53,7 @@ func (d *usageDelta) place(s string) int32 {
 	at, ok := d.places[s]
 	if !ok {
 		at, s = int32(len(d.texts)), strings.Clone(s)
-		d.texts = append(d.texts, s)
+		d.texts, d.parsed = append(d.texts, s), append(d.parsed, netip.Addr{})
 		d.places[s] = at
 	}
 	return at
@@ -68,11 +69,17 @@ func (d *usageDelta) textPlace(s string, list []seen[int32]) int32 {
 	return d.place(s)
 }
 
-func (d *usageDelta) addressPlace(a netip.Addr) int32 {
+// addressPlace is textPlace for an address.
+func (d *usageDelta) addressPlace(a netip.Addr, list []seen[int32]) int32 {
+	for _, have := range list[:min(len(list), 4)] {
+		if d.parsed[have.value] == a {
+			return have.value
+		}
+	}
 	at, ok := d.addresses[a]
 	if !ok {
 		at = d.place(a.String())
-		d.addresses[a] = at
+		d.addresses[a], d.parsed[at] = at, a
 	}
 	return at
 }
@@ -144,7 +151,7 @@ func (d *usageDelta) add(r *requestlog.Record) {
 	}
 	u.first, u.last = min(u.first, ms), max(u.last, ms)
 	if r.Client.IsValid() {
-		u.saw(seenAddress, d.addressPlace(r.Client), 1, ms)
+		u.saw(seenAddress, d.addressPlace(r.Client, u.seen[seenAddress]), 1, ms)
 	}
 	if r.UserAgent != "" {
 		u.saw(seenUserAgent, d.textPlace(r.UserAgent, u.seen[seenUserAgent]), 1, ms)

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -200,30 +199,38 @@ func (t *Tally) Histogram(from time.Time) *Histogram {
 	if !h.Complete {
 		h.From = from.UTC()
 	}
-	totals := make(map[string]int64, len(t.groups))
-	for group, of := range t.groups {
+	type groupTotal struct {
+		name  string
+		of    *TallyGroup
+		total int64
+	}
+	groups := make([]groupTotal, 0, len(t.groups))
+	for name, of := range t.groups {
+		g := groupTotal{name: name, of: of}
 		for _, c := range of.counts {
-			totals[group] += c.n
+			g.total += c.n
+		}
+		if g.total > 0 {
+			groups = append(groups, g)
 		}
 	}
-	h.Groups = slices.SortedFunc(maps.Keys(totals), func(a, b string) int {
-		return cmp.Or(cmp.Compare(totals[b], totals[a]), cmp.Compare(a, b))
+	slices.SortFunc(groups, func(a, b groupTotal) int {
+		return cmp.Or(cmp.Compare(b.total, a.total), strings.Compare(a.name, b.name))
 	})
-	place := make(map[string]int, len(h.Groups))
-	for i, group := range h.Groups {
-		place[group] = min(i, MaxGroups)
+	for _, g := range groups[:min(len(groups), MaxGroups)] {
+		h.Groups = append(h.Groups, g.name)
 	}
-	if len(h.Groups) > MaxGroups {
-		h.Groups = append(h.Groups[:MaxGroups], GroupOther)
+	if len(groups) > MaxGroups {
+		h.Groups = append(h.Groups, GroupOther)
 	}
 	step := int64(q.Bucket / time.Second)
 	first := t.begin(q.Filter.Since)
 	for begin := first; begin < q.Filter.Until.Unix() || begin == first; begin += step {
 		h.Buckets = append(h.Buckets, HistogramBucket{Time: time.Unix(begin, 0).UTC(), Counts: make([]int64, len(h.Groups))})
 	}
-	for group, of := range t.groups {
-		at := place[group]
-		for _, c := range of.counts {
+	for i, g := range groups {
+		at := min(i, MaxGroups)
+		for _, c := range g.of.counts {
 			if i := (c.begin - first) / step; i >= 0 && i < int64(len(h.Buckets)) {
 				h.Buckets[i].Counts[at] += c.n
 				h.Buckets[i].Total += c.n

@@ -108,7 +108,7 @@ func NewTally(q HistogramQuery) *Tally {
 	return &Tally{query: q, groups: make(map[string]*TallyGroup)}
 }
 
-// Group is where the records of a group are counted. A group without any is none.
+// Group is where the records of a group are counted. A group without any is none. The name is copied.
 func (t *Tally) Group(name string) *TallyGroup {
 	g := t.groups[name]
 	if g == nil {

@@ -72,7 +72,7 @@ func TestBenchmark(t *testing.T) {
 			clock.Store(batch[len(batch)-1].Time.UnixNano())
 			write(t, a, batch)
 			for len(a.journal.Sealed()) > 3 { // the benchmark is faster than any traffic
-				time.Sleep(time.Millisecond)
+				time.Sleep(5 * time.Millisecond)
 			}
 		}
 		settle(a)
@@ -332,7 +332,7 @@ func watchMemory(t *testing.T) func() int64 {
 			select {
 			case <-stop:
 				return
-			case <-time.After(5 * time.Millisecond):
+			case <-time.After(20 * time.Millisecond):
 			}
 		}
 	}()

@@ -166,5 +166,5 @@ func (f *groupFinder) group(p *page, at int) *requestlog.TallyGroup {
 	if f.by == requestlog.ByStatusClass {
 		return f.tally.Group(requestlog.StatusClass(int(p.integer(at))))
 	}
-	return f.tally.Group(cmp.Or(p.string(at), requestlog.GroupNone))
+	return f.tally.Group(cmp.Or(p.view(at), requestlog.GroupNone)) // which copies the name of a new one
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"unsafe"
 
 	"github.com/parquet-go/parquet-go"
@@ -129,11 +130,17 @@ func present(levels []byte) int { return bytes.Count(levels, presentLevel) }
 func (p *page) bytes(i int) []byte { return p.text[p.offsets[i]:p.offsets[i+1]] }
 
 // string copies a text.
-func (p *page) string(i int) string {
+func (p *page) string(i int) string { return strings.Clone(p.view(i)) }
+
+// view is a text as long as the page is there.
+func (p *page) view(i int) string {
+	var b []byte
 	if p.dictionary != nil {
-		return string(p.dictionary.Index(p.index[i]).ByteArray())
+		b = p.dictionary.Index(p.index[i]).ByteArray()
+	} else {
+		b = p.bytes(i)
 	}
-	return string(p.bytes(i))
+	return unsafe.String(unsafe.SliceData(b), len(b))
 }
 
 func (p *page) integer(i int) int64 {

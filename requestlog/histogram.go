@@ -135,7 +135,9 @@ func (g *TallyGroup) add(seconds, n int64) {
 		}
 	}
 	if len(g.counts) >= near && len(g.counts) == cap(g.counts) {
-		g.join() // before more space is taken
+		if g.join(); len(g.counts) > cap(g.counts)/2 { // joining pays only where it frees much
+			g.counts = slices.Grow(g.counts, cap(g.counts))
+		}
 	}
 	g.counts = append(g.counts, tallyCount{begin, n})
 }

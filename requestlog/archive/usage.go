@@ -40,11 +40,16 @@ type usageDelta struct {
 	places    map[string]int32
 	addresses map[netip.Addr]int32
 	space     []seen[int32] // for the lists of further keys
+	most      int           // texts before those that no list holds any more are let go
 }
+
+// fewDeltaTexts is how many texts are known without a look at who holds them: clients may send a new one with each request.
+const fewDeltaTexts = 1 << 14
 
 func newUsageDelta() *usageDelta {
 	return &usageDelta{
 		keys: make(map[string]*keyUse[int32]), places: make(map[string]int32), addresses: make(map[netip.Addr]int32),
+		most: fewDeltaTexts,
 	}
 }
 
@@ -95,13 +100,44 @@ func (d *usageDelta) newList() []seen[int32] {
 	return list
 }
 
-// share makes the texts ones that are held once.
-func (d *usageDelta) share() []shared {
-	list := make([]shared, len(d.texts))
-	for i, s := range d.texts {
-		list[i] = unique.Make(s)
+// tidy lets the texts go that are in no list, if there are many.
+func (d *usageDelta) tidy() {
+	if len(d.texts) < d.most {
+		return
 	}
-	return list
+	texts, parsed := d.texts, d.parsed
+	d.texts, d.parsed = nil, nil
+	clear(d.places)
+	clear(d.addresses)
+	for _, u := range d.keys {
+		for _, list := range u.seen {
+			for i := range list {
+				was := list[i].value
+				list[i].value = d.place(texts[was])
+				if a := parsed[was]; a.IsValid() {
+					d.addresses[a], d.parsed[list[i].value] = list[i].value, a
+				}
+			}
+		}
+	}
+	d.most = max(fewDeltaTexts, 2*len(d.texts))
+}
+
+// sharedTexts are the texts of a delta, made ones that are held once as they are asked for.
+type sharedTexts struct {
+	texts []string
+	made  []shared
+}
+
+func (d *usageDelta) shared() *sharedTexts {
+	return &sharedTexts{d.texts, make([]shared, len(d.texts))}
+}
+
+func (t *sharedTexts) at(place int32) shared {
+	if t.made[place] == (shared{}) {
+		t.made[place] = unique.Make(t.texts[place])
+	}
+	return t.made[place]
 }
 
 // keyUse is requestlog.KeySummary, packed: times are Unix milliseconds.
@@ -144,6 +180,7 @@ func (d *usageDelta) add(r *requestlog.Record) {
 		}
 		d.keys[strings.Clone(r.Key)] = u
 	}
+	d.tidy()
 	ms := r.Time.UnixMilli()
 	u.requests++
 	if r.Status >= 400 {
@@ -192,7 +229,7 @@ func (u *usage) merge(d *usageDelta, file string) {
 		return
 	}
 	u.applied[file] = true
-	texts := d.share()
+	texts := d.shared()
 	for key, more := range d.keys {
 		have := u.keys[key]
 		if have == nil {
@@ -204,13 +241,13 @@ func (u *usage) merge(d *usageDelta, file string) {
 	u.forget()
 }
 
-func mergeUse(u *keyUse[shared], more *keyUse[int32], texts []shared) {
+func mergeUse(u *keyUse[shared], more *keyUse[int32], texts *sharedTexts) {
 	u.requests += more.requests
 	u.errors += more.errors
 	u.first, u.last = min(u.first, more.first), max(u.last, more.last)
 	for kind, list := range more.seen {
 		for _, s := range slices.Backward(list) { // the latest last, so that it comes out first
-			u.saw(kind, texts[s.value], s.requests, s.last)
+			u.saw(kind, texts.at(s.value), s.requests, s.last)
 		}
 	}
 }
@@ -316,7 +353,7 @@ func (a *Archive) KeySummary(ctx context.Context, key string) (*requestlog.KeySu
 	newest := newUsageDelta()
 	_, err := a.journal.WalkWithout(ctx, requestlog.Filter{Key: key}, v.sources, newest.add)
 	if more := newest.keys[key]; more != nil {
-		mergeUse(total, more, newest.share())
+		mergeUse(total, more, newest.shared())
 	}
 	if total.requests > 0 {
 		summarize(total, key, s)

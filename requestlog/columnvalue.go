@@ -45,6 +45,12 @@ func (c *Column) Value(r *Record) (v Value, ok bool) {
 	return v, v.Integer != 0 || c.always
 }
 
+// TextOf is the record's text in a column of texts, "" if it lacks it.
+func (c *Column) TextOf(r *Record) string { return *c.text(r) }
+
+// AddressOf is the record's address in a column of addresses, the zero one if it lacks it.
+func (c *Column) AddressOf(r *Record) netip.Addr { return *c.address(r) }
+
 // SetValue gives the column a value that Value answered. Whatever a damaged file holds, it is an error at worst.
 func (c *Column) SetValue(r *Record, v Value) error {
 	switch c.Kind {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -53,6 +54,9 @@ func (c *Counts) Add(r *Record) {
 		if list == nil && len(of) >= maxCountGroups {
 			c.by[i] = nil
 			continue
+		}
+		if list == nil {
+			group = strings.Clone(group) // not a part of a record's line
 		}
 		of[group] = countMinute(list, minute)
 	}

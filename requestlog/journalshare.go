@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unsafe"
 )
 
 // What a store needs that keeps its newest records in a journal and moves sealed files into a form of its own. For a while
@@ -46,7 +47,8 @@ func (j *Journal) Roll() {
 }
 
 // EachSorted calls fn for every record of a sealed file in the order of ids, in memory that does not grow with the records'
-// size. The record is fn's until it returns; its texts may be kept. skipped is how many lines could not be read.
+// size. The record is fn's until it returns. Its texts may be kept longer, and are parts of a window of many lines, which then stays
+// in memory as long as they do. skipped is how many lines could not be read.
 func (j *Journal) EachSorted(ctx context.Context, path string, fn func(*Record) error) (skipped int, err error) {
 	in, err := j.fs.OpenFile(path, os.O_RDONLY, 0)
 	if err != nil {
@@ -71,7 +73,7 @@ func (j *Journal) EachSorted(ctx context.Context, path string, fn func(*Record) 
 		if err != nil {
 			return skipped, fmt.Errorf("%s: %w", path, err)
 		}
-		if err := decodeLine(line, &r); err != nil {
+		if err := decodeText(unsafe.String(unsafe.SliceData(line), len(line)), &r); err != nil { // nobody writes to the window again
 			skipped++
 			continue
 		}
@@ -92,46 +94,76 @@ type sortedLine struct {
 
 // sortedLines finds the lines of a file and puts them in the order of their ids.
 func sortedLines(in io.ReaderAt, size int64) (lines []sortedLine, skipped int, err error) {
+	const usual = 700 // bytes of a line: a guess that spares growing
+	lines = make([]sortedLine, 0, size/usual+1)
+	var late []sortedLine // behind one that comes after them: long requests, few
 	res, err := eachLine(in, size, func(offset int64, line []byte) bool {
 		id, position, ok := lineID(line)
 		if ok {
 			l := sortedLine{position: position, offset: offset, length: int32(len(line))}
 			copy(l.suffix[:], id[prefixLen+positionLen:])
-			lines = append(lines, l)
+			if n := len(lines); n > 0 && compareLines(&l, &lines[n-1]) < 0 {
+				late = append(late, l)
+			} else {
+				lines = append(lines, l)
+			}
 		}
 		return ok
 	})
-	slices.SortFunc(lines, func(a, b sortedLine) int {
-		return cmp.Or(cmp.Compare(a.position, b.position), bytes.Compare(a.suffix[:], b.suffix[:]))
-	})
-	return lines, int(res.skipped), err
+	slices.SortStableFunc(late, func(a, b sortedLine) int { return compareLines(&a, &b) })
+	return mergeLines(lines, late), int(res.skipped), err
 }
 
-// lineWindow reads lines that lie nearly in order: a window goes forward over the file, and what lies before it is read alone.
+func compareLines(a, b *sortedLine) int {
+	if c := cmp.Compare(a.position, b.position); c != 0 {
+		return c
+	}
+	return bytes.Compare(a.suffix[:], b.suffix[:])
+}
+
+// mergeLines puts the late lines, which are in order, where they belong among those that are.
+func mergeLines(lines, late []sortedLine) []sortedLine {
+	at := len(lines)
+	lines = append(lines, late...)
+	for to := len(lines); len(late) > 0; to-- {
+		if last := len(late) - 1; at > 0 && compareLines(&lines[at-1], &late[last]) > 0 {
+			at--
+			lines[to-1] = lines[at]
+		} else {
+			lines[to-1], late = late[last], late[:last]
+		}
+	}
+	return lines
+}
+
+// lineWindow reads lines that lie nearly in order: a window goes forward over the file, and what lies elsewhere is read alone.
+// What it answers is not written to again.
 type lineWindow struct {
 	in    io.ReaderAt
 	size  int64
 	begin int64
 	bytes []byte
-	alone []byte
+	next  int64 // behind the line that was read last
 }
 
 const windowBytes = 256 << 10
 
 func (w *lineWindow) line(offset int64, length int) ([]byte, error) {
-	if offset < w.begin {
-		w.alone = slices.Grow(w.alone[:0], length)[:length]
-		_, err := w.in.ReadAt(w.alone, offset)
-		return w.alone, err
-	}
-	if offset+int64(length) > w.begin+int64(len(w.bytes)) {
-		n := int(min(int64(max(windowBytes, length)), w.size-offset))
-		w.bytes = slices.Grow(w.bytes[:0], n)[:n]
-		w.begin = offset
+	end := w.begin + int64(len(w.bytes))
+	before := w.next
+	w.next = offset + int64(length)
+	switch {
+	case offset >= w.begin && w.next <= end:
+	case offset >= w.begin && offset <= end || offset == before && offset > end:
+		w.begin, w.bytes = offset, make([]byte, min(int64(max(windowBytes, length)), w.size-offset))
 		if _, err := w.in.ReadAt(w.bytes, offset); err != nil {
-			w.bytes = w.bytes[:0]
+			w.bytes = nil
 			return nil, err
 		}
+	default: // a late line, ahead of its neighbours or behind them
+		alone := make([]byte, length)
+		_, err := w.in.ReadAt(alone, offset)
+		return alone, err
 	}
 	at := offset - w.begin
 	if at+int64(length) > int64(len(w.bytes)) {

@@ -72,7 +72,7 @@ func TestBenchmark(t *testing.T) {
 			clock.Store(batch[len(batch)-1].Time.UnixNano())
 			write(t, a, batch)
 			for len(a.journal.Sealed()) > 3 { // the benchmark is faster than any traffic
-				time.Sleep(time.Millisecond)
+				time.Sleep(5 * time.Millisecond)
 			}
 		}
 		settle(a)
@@ -195,6 +195,44 @@ func benchDrop(t *testing.T, a *Archive, clock *atomic.Int64, tell func(string, 
 	tell("dropping a day: %v, %d of %d files", time.Since(began).Round(100*time.Microsecond), before.Files-after.Files, before.Files)
 }
 
+// BenchmarkSeal is what making a Parquet file of the journal's costs, in processor time of all goroutines.
+func BenchmarkSeal(b *testing.B) {
+	const n = 40_000
+	j, err := requestlog.OpenJournal(requestlog.JournalOptions{Dir: b.TempDir()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer j.Close()
+	g, r := newGenerator(2_000_000), new(requestlog.Record)
+	for range n {
+		g.next(r)
+		if _, err := j.Write([]*requestlog.Record{r}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	j.Roll()
+	path := j.Sealed()[0].Path
+	out, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer out.Close()
+	u := newUsage()
+	b.ReportAllocs()
+	before := cpu()
+	for i := 0; b.Loop(); i++ {
+		s := newSealing(newOutFile(out))
+		if _, err := j.EachSorted(b.Context(), path, s.add); err != nil {
+			b.Fatal(err)
+		}
+		if err := s.close(); err != nil {
+			b.Fatal(err)
+		}
+		u.merge(s.usage, strconv.Itoa(i))
+	}
+	b.ReportMetric(perRecord(cpu()-before, n*b.N), "cpu-us/record")
+}
+
 var jsonBytes float64
 
 // writePlain writes the same records as JSON with plain zap.
@@ -294,7 +332,7 @@ func watchMemory(t *testing.T) func() int64 {
 			select {
 			case <-stop:
 				return
-			case <-time.After(5 * time.Millisecond):
+			case <-time.After(20 * time.Millisecond):
 			}
 		}
 	}()

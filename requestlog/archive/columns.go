@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/compress"
 	"github.com/parquet-go/parquet-go/compress/zstd"
 
 	"github.com/keystile/keystile/requestlog"
@@ -12,7 +13,7 @@ import (
 // The Parquet columns follow the schema of package requestlog, in its order and under its names: what that table says is all
 // that is known of a column here, but for how its values are best packed.
 
-// zstdCodec is the compression of all columns.
+// zstdCodec is the compression of the columns of many or long texts.
 var zstdCodec = &zstd.Codec{Level: zstd.SpeedFastest}
 
 // bloomColumns have a bloom filter in each row group: a query for one of their values skips what does not hold it.
@@ -26,6 +27,21 @@ const bloomBits = 10
 var variedColumns = []string{"path", "target", "idempotency_key"}
 
 const maxDictionaryText = 4096
+
+// plainColumns have so few different texts that their dictionaries are a few hundred bytes: taking those and the numbers of a few bits
+// that refer to them apart costs a query more than reading what compression would save.
+var plainColumns = []string{
+	"method", "decision", "required_permission", "kind", "mode", "resource", "access", "api_version", "upstream", "node", "tls",
+	"protocol", "error_type", "error_code",
+}
+
+// codec says how the pages of a column are compressed. Integers are packed to the bits that they need already.
+func codec(c *requestlog.Column) compress.Codec {
+	if !c.IsText() || slices.Contains(plainColumns, c.Name) {
+		return &parquet.Uncompressed
+	}
+	return zstdCodec
+}
 
 // packing says how the values of a column are encoded.
 func packing(c *requestlog.Column) parquet.Node {
@@ -52,7 +68,7 @@ func recordSchema(columns []requestlog.Column) *parquet.Schema {
 	place := make(map[string]int, len(columns))
 	for i := range columns {
 		c := &columns[i]
-		node := parquet.Compressed(packing(c), zstdCodec)
+		node := parquet.Compressed(packing(c), codec(c))
 		if c.Optional() {
 			node = parquet.Optional(node)
 		}

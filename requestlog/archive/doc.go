@@ -11,8 +11,8 @@
 //
 // # What a Parquet file holds
 //
-// The columns of requestlog.Columns, in row groups of some thousand records, compressed with zstd, with Parquet's own bloom
-// filters on id, key and account; any reader of Parquet opens it. Its metadata also says what ids and times each row group covers,
+// The columns of requestlog.Columns, in row groups of some thousand records, packed, and compressed with zstd where that makes them
+// smaller, with Parquet's own bloom filters on id, key and account; any reader of Parquet opens it. Its metadata also says what ids and times each row group covers,
 // and holds the counts per minute of requestlog.Counts, from which histograms are answered.
 //
 // # The way of one query

@@ -3,7 +3,10 @@ package archive
 import (
 	"cmp"
 	"context"
+	"math"
 	"time"
+
+	"github.com/parquet-go/parquet-go"
 
 	"github.com/keystile/keystile/requestlog"
 )
@@ -109,27 +112,65 @@ func (a *Archive) tallyRows(ctx context.Context, v *view, f requestlog.Filter, b
 
 // tallyGroup counts some rows of a row group. Groupings are called after their columns.
 func tallyGroup(r *rowGroup, rows []int, by string, t *requestlog.Tally) error {
-	times, err := r.values(rows, "time")
-	if err != nil {
+	const gap = math.MinInt64
+	times := make([]int64, len(rows))
+	if err := r.eachValue("time", rows, func(i int, p *page, at int) { times[i] = p.integer(at) }); err != nil {
 		return err
 	}
-	groups, err := r.values(rows, by)
-	if err != nil {
-		return err
-	}
-	lost, err := r.values(rows, "lost")
-	if err != nil {
-		return err
-	}
-	for i := range rows {
-		if lost[i].Integer > 0 {
-			continue // a gap
+	if err := r.eachValue("lost", rows, func(i int, p *page, at int) {
+		if p.integer(at) > 0 {
+			times[i] = gap
 		}
-		group := groups[i].Text
-		if by == requestlog.ByStatusClass {
-			group = requestlog.StatusClass(int(groups[i].Integer))
+	}); err != nil {
+		return err
+	}
+	groups := make([]*requestlog.TallyGroup, len(rows))
+	finder := groupFinder{tally: t, by: by}
+	if err := r.eachValue(by, rows, func(i int, p *page, at int) { groups[i] = finder.find(p, at) }); err != nil {
+		return err
+	}
+	var none *requestlog.TallyGroup
+	for i, ms := range times {
+		if ms == gap {
+			continue
 		}
-		t.Add(cmp.Or(group, requestlog.GroupNone), time.UnixMilli(times[i].Integer), 1)
+		g := groups[i]
+		if g == nil {
+			if none == nil {
+				none = t.Group(requestlog.GroupNone)
+			}
+			g = none
+		}
+		g.AddMilli(ms)
 	}
 	return nil
+}
+
+// groupFinder finds the groups of a column's values, those of a dictionary once each.
+type groupFinder struct {
+	tally      *requestlog.Tally
+	by         string
+	dictionary parquet.Dictionary
+	known      []*requestlog.TallyGroup // of the dictionary's values, once they were asked for
+}
+
+func (f *groupFinder) find(p *page, at int) *requestlog.TallyGroup {
+	if p.dictionary == nil {
+		return f.group(p, at)
+	}
+	if f.dictionary != p.dictionary {
+		f.dictionary, f.known = p.dictionary, make([]*requestlog.TallyGroup, p.dictionary.Len())
+	}
+	g := &f.known[p.index[at]]
+	if *g == nil {
+		*g = f.group(p, at)
+	}
+	return *g
+}
+
+func (f *groupFinder) group(p *page, at int) *requestlog.TallyGroup {
+	if f.by == requestlog.ByStatusClass {
+		return f.tally.Group(requestlog.StatusClass(int(p.integer(at))))
+	}
+	return f.tally.Group(cmp.Or(p.view(at), requestlog.GroupNone)) // which copies the name of a new one
 }

@@ -3,8 +3,10 @@ package archive
 import (
 	"bytes"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -234,7 +236,7 @@ func TestUsageForgetsTheKeysThatWereNotSeenForLongest(t *testing.T) {
 	t.Parallel()
 	u := newUsage()
 	for file := range 6 {
-		d := make(usageDelta)
+		d := newUsageDelta()
 		for i := range 10_000 {
 			n := file*10_000 + i
 			d.add(&requestlog.Record{Key: fmt.Sprint("key_", n), Time: requestlogtest.Begin.Add(time.Duration(n) * time.Second), Status: 200})
@@ -247,6 +249,31 @@ func TestUsageForgetsTheKeysThatWereNotSeenForLongest(t *testing.T) {
 	}
 	if u.keys["key_59999"] == nil || u.keys["key_59999"].requests != 1 || u.keys["key_0"] != nil {
 		t.Error("the wrong keys were forgotten")
+	}
+}
+
+// Texts that come once each do not gather: what is kept of them is what the lists of the keys show, and those stay right.
+func TestUsageOfAFileLetsTextsGo(t *testing.T) {
+	t.Parallel()
+	d := newUsageDelta()
+	want := new(requestlog.KeySummary)
+	for i := range 3 * fewDeltaTexts {
+		r := requestlog.Record{
+			Key: "key_1", Time: requestlogtest.Begin.Add(time.Duration(i) * time.Second), Status: 200, UserAgent: fmt.Sprint("agent ", i),
+			Client: netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), Resource: fmt.Sprint("things", i%3),
+		}
+		d.add(&r)
+		want.Add(&r)
+		if len(d.texts) > fewDeltaTexts+3 || len(d.addresses) > fewDeltaTexts+3 {
+			t.Fatalf("after %d records: %d texts, %d addresses", i+1, len(d.texts), len(d.addresses))
+		}
+	}
+	u := newUsage()
+	u.merge(d, "file")
+	got := new(requestlog.KeySummary)
+	summarize(u.keys["key_1"], "key_1", got)
+	if !reflect.DeepEqual(got.Resources, want.Resources) || !reflect.DeepEqual(got.UserAgents, want.UserAgents) || !reflect.DeepEqual(got.Addresses, want.Addresses) {
+		t.Errorf("got %+v\nwant %+v", got, want)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"unsafe"
 
 	"github.com/parquet-go/parquet-go"
@@ -128,6 +129,20 @@ func present(levels []byte) int { return bytes.Count(levels, presentLevel) }
 // bytes is a text of a page without a dictionary.
 func (p *page) bytes(i int) []byte { return p.text[p.offsets[i]:p.offsets[i+1]] }
 
+// string copies a text.
+func (p *page) string(i int) string { return strings.Clone(p.view(i)) }
+
+// view is a text as long as the page is there.
+func (p *page) view(i int) string {
+	var b []byte
+	if p.dictionary != nil {
+		b = p.dictionary.Index(p.index[i]).ByteArray()
+	} else {
+		b = p.bytes(i)
+	}
+	return unsafe.String(unsafe.SliceData(b), len(b))
+}
+
 func (p *page) integer(i int) int64 {
 	if p.dictionary != nil {
 		return p.dictionary.Index(p.index[i]).Int64()
@@ -239,10 +254,10 @@ func (n *narrow) bytes(b []byte) bool {
 
 // picker takes the values of some rows out of a column. It is called for every page of it.
 type picker struct {
-	column *requestlog.Column
-	rows   []int // ascending
-	set    func(int, requestlog.Value) error
-	done   int // rows that have their value
+	text bool  // the column is one of texts
+	rows []int // ascending
+	take func(i int, p *page, at int) error
+	done int // rows that have their value
 
 	dictionary parquet.Dictionary
 	texts      []string // of the dictionary, those that were asked for; nil if rows are few
@@ -252,7 +267,7 @@ type picker struct {
 const manyRows = 100
 
 func (k *picker) page(first int, p *page) (int, error) {
-	if p.dictionary != k.dictionary && p.dictionary != nil && len(k.rows) >= manyRows {
+	if k.text && p.dictionary != k.dictionary && p.dictionary != nil && len(k.rows) >= manyRows {
 		k.dictionary, k.texts = p.dictionary, make([]string, p.dictionary.Len())
 	}
 	value, row := 0, 0
@@ -265,7 +280,7 @@ func (k *picker) page(first int, p *page) (int, error) {
 		}
 		row = at
 		if p.levels == nil || p.levels[at] != 0 {
-			if err := k.set(k.done, k.value(p, value)); err != nil {
+			if err := k.take(k.done, p, value); err != nil {
 				return k.done, fmt.Errorf("%w: %w", errDamaged, err)
 			}
 		}
@@ -276,17 +291,17 @@ func (k *picker) page(first int, p *page) (int, error) {
 
 func (k *picker) value(p *page, i int) requestlog.Value {
 	switch {
-	case !k.column.IsText():
+	case !k.text:
 		return requestlog.Value{Integer: p.integer(i)}
 	case p.dictionary == nil:
-		return requestlog.Value{Text: string(p.bytes(i))}
+		return requestlog.Value{Text: p.string(i)}
+	}
+	if k.texts == nil {
+		return requestlog.Value{Text: p.string(i)}
 	}
 	at := p.index[i]
-	if k.texts == nil {
-		return requestlog.Value{Text: string(p.dictionary.Index(at).ByteArray())}
-	}
 	if k.texts[at] == "" {
-		k.texts[at] = string(p.dictionary.Index(at).ByteArray())
+		k.texts[at] = p.string(i)
 	}
 	return requestlog.Value{Text: k.texts[at]}
 }

@@ -146,23 +146,27 @@ func (r *rowGroup) records(rows []int, columns []string) ([]requestlog.Record, e
 	return records, errors.Join(err, <-other) // waited for in any case: it writes to records
 }
 
-// values reads one column of some rows, which are ascending.
-func (r *rowGroup) values(rows []int, name string) ([]requestlog.Value, error) {
-	values := make([]requestlog.Value, len(rows))
-	err := r.each(requestlog.ColumnNamed(name), rows, func(i int, v requestlog.Value) error {
-		values[i] = v
-		return nil
-	})
-	return values, err
-}
-
 // each calls set with the column's values of some rows, by their places in rows.
 func (r *rowGroup) each(c *requestlog.Column, rows []int, set func(int, requestlog.Value) error) error {
-	chunk := r.chunk(c.Name)
+	k := picker{text: c.IsText(), rows: rows}
+	return r.pick(c.Name, &k, func(i int, p *page, at int) error { return set(i, k.value(p, at)) })
+}
+
+// eachValue calls take for those of some rows that have a value of the column, with their places in rows, and the value's in the
+// page.
+func (r *rowGroup) eachValue(name string, rows []int, take func(i int, p *page, at int)) error {
+	return r.pick(name, &picker{rows: rows}, func(i int, p *page, at int) error {
+		take(i, p, at)
+		return nil
+	})
+}
+
+func (r *rowGroup) pick(name string, k *picker, take func(i int, p *page, at int) error) error {
+	chunk := r.chunk(name)
 	if chunk == nil {
 		return nil
 	}
 	r.cost.Add(int64(r.rows / 4)) // passed over, not looked at
-	p := picker{column: c, rows: rows, set: set}
-	return pickPages(chunk, rows, r.rows, p.page)
+	k.take = take
+	return pickPages(chunk, k.rows, r.rows, k.page)
 }

@@ -48,7 +48,7 @@ type sealing struct {
 	groups []group
 	open   group // the row group being written
 	counts *requestlog.Counts
-	usage  usageDelta
+	usage  *usageDelta
 	rows   int
 }
 
@@ -59,7 +59,7 @@ func newSealing(out *outFile) *sealing {
 	}
 	s := &sealing{
 		writer: newParquetWriter(out, parquet.BloomFilters(filters...)),
-		open:   group{span: emptySpan}, counts: requestlog.NewCounts(), usage: make(usageDelta),
+		open:   group{span: emptySpan}, counts: requestlog.NewCounts(), usage: newUsageDelta(),
 	}
 	s.writer.endRows = s.endGroup
 	return s

@@ -3,6 +3,7 @@ package archive
 import (
 	"cmp"
 	"context"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -30,8 +31,114 @@ type usage struct {
 // shared is a text that is held once, however many keys were seen with it.
 type shared = unique.Handle[string]
 
-// usageDelta is what keys did in one file.
-type usageDelta map[string]*keyUse[string]
+// usageDelta is what keys did in one file. Texts are known by their places in texts: comparing those is what costs most. None of
+// them is a part of a record's line.
+type usageDelta struct {
+	keys      map[string]*keyUse[int32]
+	texts     []string
+	parsed    []netip.Addr // of texts that are addresses
+	places    map[string]int32
+	addresses map[netip.Addr]int32
+	space     []seen[int32] // for the lists of further keys
+	most      int           // texts before those that no list holds any more are let go
+}
+
+// fewDeltaTexts is how many texts are known without a look at who holds them: clients may send a new one with each request.
+const fewDeltaTexts = 1 << 14
+
+func newUsageDelta() *usageDelta {
+	return &usageDelta{
+		keys: make(map[string]*keyUse[int32]), places: make(map[string]int32), addresses: make(map[netip.Addr]int32),
+		most: fewDeltaTexts,
+	}
+}
+
+// place is where a text is known.
+func (d *usageDelta) place(s string) int32 {
+	at, ok := d.places[s]
+	if !ok {
+		at, s = int32(len(d.texts)), strings.Clone(s)
+		d.texts, d.parsed = append(d.texts, s), append(d.parsed, netip.Addr{})
+		d.places[s] = at
+	}
+	return at
+}
+
+// textPlace is place for a text that the key was probably just seen with.
+func (d *usageDelta) textPlace(s string, list []seen[int32]) int32 {
+	for _, have := range list[:min(len(list), 4)] {
+		if d.texts[have.value] == s {
+			return have.value
+		}
+	}
+	return d.place(s)
+}
+
+// addressPlace is textPlace for an address.
+func (d *usageDelta) addressPlace(a netip.Addr, list []seen[int32]) int32 {
+	for _, have := range list[:min(len(list), 4)] {
+		if d.parsed[have.value] == a {
+			return have.value
+		}
+	}
+	at, ok := d.addresses[a]
+	if !ok {
+		at = d.place(a.String())
+		d.addresses[a], d.parsed[at] = at, a
+	}
+	return at
+}
+
+// newList is an empty list with space for some values.
+func (d *usageDelta) newList() []seen[int32] {
+	const few = 2
+	if len(d.space) < few {
+		d.space = make([]seen[int32], 512*few)
+	}
+	list := d.space[:0:few]
+	d.space = d.space[few:]
+	return list
+}
+
+// tidy lets the texts go that are in no list, if there are many.
+func (d *usageDelta) tidy() {
+	if len(d.texts) < d.most {
+		return
+	}
+	texts, parsed := d.texts, d.parsed
+	d.texts, d.parsed = nil, nil
+	clear(d.places)
+	clear(d.addresses)
+	for _, u := range d.keys {
+		for _, list := range u.seen {
+			for i := range list {
+				was := list[i].value
+				list[i].value = d.place(texts[was])
+				if a := parsed[was]; a.IsValid() {
+					d.addresses[a], d.parsed[list[i].value] = list[i].value, a
+				}
+			}
+		}
+	}
+	d.most = max(fewDeltaTexts, 2*len(d.texts))
+}
+
+// sharedTexts are the texts of a delta, made ones that are held once as they are asked for.
+type sharedTexts struct {
+	texts []string
+	made  []shared
+}
+
+func (d *usageDelta) shared() *sharedTexts {
+	return &sharedTexts{d.texts, make([]shared, len(d.texts))}
+}
+
+func (t *sharedTexts) at(place int32) shared {
+	if t.made[place] == (shared{}) {
+		t.made[place] = unique.Make(t.texts[place])
+	}
+	return t.made[place]
+}
 
 // keyUse is requestlog.KeySummary, packed: times are Unix milliseconds.
 type keyUse[T comparable] struct {
@@ -61,15 +168,19 @@ func newUsage() *usage {
 func newKeyUse[T comparable]() *keyUse[T] { return &keyUse[T]{first: 1<<63 - 1, last: -1 << 63} }
 
 // add counts a record.
-func (d usageDelta) add(r *requestlog.Record) {
+func (d *usageDelta) add(r *requestlog.Record) {
 	if r.IsGap() || r.Key == "" {
 		return
 	}
-	u := d[r.Key]
+	u := d.keys[r.Key]
 	if u == nil {
-		u = newKeyUse[string]()
-		d[r.Key] = u
+		u = newKeyUse[int32]()
+		for kind := range u.seen {
+			u.seen[kind] = d.newList()
+		}
+		d.keys[strings.Clone(r.Key)] = u
 	}
+	d.tidy()
 	ms := r.Time.UnixMilli()
 	u.requests++
 	if r.Status >= 400 {
@@ -77,13 +188,13 @@ func (d usageDelta) add(r *requestlog.Record) {
 	}
 	u.first, u.last = min(u.first, ms), max(u.last, ms)
 	if r.Client.IsValid() {
-		u.saw(seenAddress, r.Client.String(), 1, ms)
+		u.saw(seenAddress, d.addressPlace(r.Client, u.seen[seenAddress]), 1, ms)
 	}
 	if r.UserAgent != "" {
-		u.saw(seenUserAgent, r.UserAgent, 1, ms)
+		u.saw(seenUserAgent, d.textPlace(r.UserAgent, u.seen[seenUserAgent]), 1, ms)
 	}
 	if r.Resource != "" {
-		u.saw(seenResource, r.Resource, 1, ms)
+		u.saw(seenResource, d.textPlace(r.Resource, u.seen[seenResource]), 1, ms)
 	}
 }
 
@@ -113,29 +224,30 @@ func (u *keyUse[T]) saw(kind int, value T, n, ms int64) {
 }
 
 // merge adds what keys did in a file.
-func (u *usage) merge(d usageDelta, file string) {
+func (u *usage) merge(d *usageDelta, file string) {
 	if u.applied[file] {
 		return
 	}
 	u.applied[file] = true
-	for key, more := range d {
+	texts := d.shared()
+	for key, more := range d.keys {
 		have := u.keys[key]
 		if have == nil {
 			have = newKeyUse[shared]()
-			u.keys[strings.Clone(key)] = have // not a part of a record's line
+			u.keys[key] = have
 		}
-		mergeUse(have, more)
+		mergeUse(have, more, texts)
 	}
 	u.forget()
 }
 
-func mergeUse(u *keyUse[shared], more *keyUse[string]) {
+func mergeUse(u *keyUse[shared], more *keyUse[int32], texts *sharedTexts) {
 	u.requests += more.requests
 	u.errors += more.errors
 	u.first, u.last = min(u.first, more.first), max(u.last, more.last)
 	for kind, list := range more.seen {
 		for _, s := range slices.Backward(list) { // the latest last, so that it comes out first
-			u.saw(kind, unique.Make(s.value), s.requests, s.last)
+			u.saw(kind, texts.at(s.value), s.requests, s.last)
 		}
 	}
 }
@@ -173,7 +285,7 @@ func (u *usage) catchUp(ctx context.Context, a *Archive) {
 		if done {
 			continue
 		}
-		d, whole := make(usageDelta), false
+		d, whole := newUsageDelta(), false
 		if ctx.Err() != nil || a.read(f, func(h *handle) (err error) {
 			err = d.addFile(ctx, f, h)
 			whole = err == nil
@@ -197,7 +309,7 @@ func (u *usage) catchUp(ctx context.Context, a *Archive) {
 // usageColumns are the columns that usage is made of.
 var usageColumns = []string{"time", "status", "key", "resource", "client_address", "user_agent", "lost"}
 
-func (d usageDelta) addFile(ctx context.Context, f *file, h *handle) error {
+func (d *usageDelta) addFile(ctx context.Context, f *file, h *handle) error {
 	c, err := f.load(h)
 	if err != nil {
 		return err
@@ -245,10 +357,10 @@ func (a *Archive) KeySummary(ctx context.Context, key string) (*requestlog.KeySu
 	if !known {
 		return s, a.walk(ctx, requestlog.Filter{Key: key}, s.Add)
 	}
-	newest := make(usageDelta)
+	newest := newUsageDelta()
 	_, err := a.journal.WalkWithout(ctx, requestlog.Filter{Key: key}, v.sources, newest.add)
-	if more := newest[key]; more != nil {
-		mergeUse(total, more)
+	if more := newest.keys[key]; more != nil {
+		mergeUse(total, more, newest.shared())
 	}
 	if total.requests > 0 {
 		summarize(total, key, s)

@@ -17,7 +17,8 @@ const (
 	// groupBytes ends a row group of long texts earlier: it is held in memory, packed, until it ends.
 	groupBytes = 16 << 20
 	// chunkRows is how many records are gathered before they are given to the columns.
-	chunkRows = 256
+	// They still are in the processor's cache when the last column takes its part.
+	chunkRows = 64
 	// chunkBytes is how much captured text they may have before that.
 	chunkBytes = 2 << 20
 	// pageBytes is about where a page ends, before compression: a dictionary's row group is one page, a long text's several, of
@@ -33,6 +34,7 @@ type ParquetWriter struct {
 	chunk   []requestlog.Record // not yet given to the columns
 	values  []parquet.Value     // scratch: one column of chunk
 	held    int                 // captured bytes in chunk
+	texts   []byte              // scratch: what values are made of
 	rows    int                 // of the row group
 	bytes   int                 // of the texts that its columns were given
 	err     error               // the first failure: nothing is written behind it
@@ -48,8 +50,11 @@ func newParquetWriter(w io.Writer, options ...parquet.WriterOption) *ParquetWrit
 		recordSchema(columns), parquet.PageBufferSize(pageBytes), parquet.MaxRowsPerRowGroup(groupRows),
 		parquet.CreatedBy("keystile", "1", ""))
 	for i := range columns {
-		// Bounds of pages cost a look at every value, and those of texts that come in any order rule nothing out.
-		if c := &columns[i]; c.IsText() && c.Name != "id" {
+		// Bounds of pages cost a look at every value, and those of texts that come in any order rule nothing out. The header of a
+		// page need not say again what the index says.
+		c := &columns[i]
+		options = append(options, parquet.SkipPageStatistics(c.Name))
+		if c.IsText() && c.Name != "id" {
 			options = append(options, parquet.SkipPageBounds(c.Name))
 		}
 	}
@@ -93,30 +98,54 @@ func (p *ParquetWriter) giveRows() {
 	p.chunk, p.held = p.chunk[:0], 0
 }
 
-// fill makes Parquet's values of a column of the gathered records.
+// fill makes Parquet's values of a column of the gathered records. What is null is the zero value, at definition level 0.
 func (p *ParquetWriter) fill(column int) {
 	c := &p.columns[column]
-	optional, text := c.Optional(), c.IsText()
+	level := 0
+	if c.Optional() {
+		level = 1
+	}
 	p.values = p.values[:len(p.chunk)]
+	switch c.Kind {
+	case requestlog.ColumnText:
+		for i := range p.chunk {
+			s := c.TextOf(&p.chunk[i])
+			if s == "" && level == 1 {
+				p.values[i] = parquet.Value{}
+				continue
+			}
+			p.bytes += len(s)
+			p.values[i] = textValue(s).Level(0, level, column)
+		}
+	case requestlog.ColumnAddress:
+		p.fillAddresses(c, level, column)
+	default:
+		for i := range p.chunk {
+			switch v, ok := c.Value(&p.chunk[i]); {
+			case !ok && level == 1:
+				p.values[i] = parquet.Value{}
+			case c.Kind == requestlog.ColumnBool:
+				p.values[i] = parquet.BooleanValue(v.Integer != 0).Level(0, level, column)
+			default:
+				p.values[i] = parquet.Int64Value(v.Integer).Level(0, level, column)
+			}
+		}
+	}
+}
+
+// fillAddresses writes the texts of addresses behind one another. Space that has become too small is left to those that are in it.
+func (p *ParquetWriter) fillAddresses(c *requestlog.Column, level, column int) {
+	p.texts = p.texts[:0]
 	for i := range p.chunk {
-		v, ok := c.Value(&p.chunk[i])
-		var value parquet.Value
-		switch {
-		case !ok && optional:
-			p.values[i] = parquet.Value{} // null, at definition level 0
+		a := c.AddressOf(&p.chunk[i])
+		if !a.IsValid() && level == 1 {
+			p.values[i] = parquet.Value{}
 			continue
-		case text:
-			value = textValue(v.Text)
-			p.bytes += len(v.Text)
-		case c.Kind == requestlog.ColumnBool:
-			value = parquet.BooleanValue(v.Integer != 0)
-		default:
-			value = parquet.Int64Value(v.Integer)
 		}
-		if optional {
-			value = value.Level(0, 1, column)
-		}
-		p.values[i] = value
+		begin := len(p.texts)
+		p.texts = a.AppendTo(p.texts)
+		p.bytes += len(p.texts) - begin
+		p.values[i] = parquet.ByteArrayValue(p.texts[begin:len(p.texts):len(p.texts)]).Level(0, level, column)
 	}
 }
 

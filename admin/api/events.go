@@ -28,7 +28,7 @@ type Event struct {
 	Before       EventFields `json:"before,omitempty" doc:"The fields that changed, as they were; never a token"`
 	After        EventFields `json:"after,omitempty" doc:"The fields that changed, as they are now"`
 	Previous     string      `json:"previous" doc:"SHA-256 of the event before, as it is stored; zeros for the first"`
-	Hash         string      `json:"hash" doc:"SHA-256 of this event as it is stored: a line of the export, without its line end"`
+	Hash         string      `json:"hash" doc:"SHA-256 of this event as it is stored: a line of the export, without its line end, unless a part of it is kept from the caller"`
 }
 
 // EventFields are fields of an object by name, null where it did not have them.

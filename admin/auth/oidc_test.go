@@ -229,6 +229,41 @@ func TestOIDC(t *testing.T) {
 	if now, _ := store.Snapshot().Member(member.ID); !now.EmailProven {
 		t.Error("the provider's word for the address is not noted")
 	}
+	// Who has another address now proves it by the provider, and is alone then. A password may be of somebody who was there
+	// before: with one the provider's word proves nothing.
+	comeBack := func(email string) *keystore.Member {
+		t.Helper()
+		i.mu.Lock()
+		i.claims = map[string]any{"email": email}
+		i.mu.Unlock()
+		q, cookie := begin()
+		s, _, err := finish("code=the+code&state="+q.Get("state"), cookie)
+		if err != nil {
+			t.Fatal(err)
+		}
+		now, _ := store.Snapshot().Member(s.Member.ID)
+		return now
+	}
+	if _, err := store.UpdateMember(t.Context(), by, member.ID, keystore.MemberPatch{Email: keystore.To("rosen@example.com")}); err != nil {
+		t.Fatal(err)
+	}
+	if now, _ := store.Snapshot().Member(member.ID); now.EmailProven {
+		t.Error("another address counts as proven")
+	}
+	if now := comeBack("rosen@example.com"); !now.EmailProven || len(store.Snapshot().Sessions(member.ID)) != 1 {
+		t.Errorf("proven %v, with %d sessions", now.EmailProven, len(store.Snapshot().Sessions(member.ID)))
+	}
+	_, invitation, err := store.InviteMember(t.Context(), by, keystore.MemberParams{Email: "boss@example.com", Grants: owner}, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest := invitation.Digest()
+	if _, err := store.AcceptInvitation(t.Context(), by, &digest, keystore.Acceptance{Name: "x", Password: policy.TokenFrom("a hash")}); err != nil {
+		t.Fatal(err)
+	}
+	if now := comeBack("boss@example.com"); now.EmailProven {
+		t.Error("a password that somebody else may have set is left to a member whose address is proven")
+	}
 	// with no password, enrolling an app takes a fresh sign-in, not only a cookie
 	if _, err := sessions.BeginTOTP(t.Context(), s, policy.Token{}); err != nil {
 		t.Errorf("just signed in: %v", err)

@@ -23,7 +23,7 @@ func TestEachSortedOrdersWhatCameLate(t *testing.T) {
 		"in any order":     func(int) int { return rng.IntN(1 << 40) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			j, err := OpenJournal(JournalOptions{Dir: t.TempDir()})
+			j, err := OpenJournal(JournalOptions{Dir: t.TempDir(), Retention: 100 * 365 * 24 * time.Hour})
 			if err != nil {
 				t.Fatal(err)
 			}

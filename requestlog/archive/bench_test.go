@@ -198,7 +198,7 @@ func benchDrop(t *testing.T, a *Archive, clock *atomic.Int64, tell func(string, 
 // BenchmarkSeal is what making a Parquet file of the journal's costs, in processor time of all goroutines.
 func BenchmarkSeal(b *testing.B) {
 	const n = 40_000
-	j, err := requestlog.OpenJournal(requestlog.JournalOptions{Dir: b.TempDir()})
+	j, err := requestlog.OpenJournal(requestlog.JournalOptions{Dir: b.TempDir(), Retention: 100 * 365 * 24 * time.Hour})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -6,6 +6,7 @@ SHELL := /bin/bash
 BIN   ?= bin/keystile
 TOOLS := go tool -modfile=.ci/tools/go.mod
 FUZZTIME ?= 20s
+RECORDS ?= 2000000
 
 .PHONY: help
 help: ## list the targets
@@ -31,6 +32,20 @@ test-deps: ## what the tests need beside Go: a C compiler for the race detector,
 bench: ## benchmarks beside the code, with allocations, after the guards on allocation counts
 	CGO_ENABLED=0 go test -run 'Allocat' ./policy/... ./keystore/... ./requestlog/... ./caddymodule/
 	CGO_ENABLED=0 go test -run '^$$' -bench . -benchmem ./policy/... ./keystore/... ./requestlog/... ./caddymodule/
+
+.PHONY: bench-log
+bench-log: ## the request log with RECORDS (default two million) over ten days, and twenty kills under load
+	KEYSTILE_BENCH_LOG=$(RECORDS) CGO_ENABLED=0 go test -count=1 -timeout 30m -run '^(TestBenchmark|TestKilledProcessLosesNothingOld)$$' ./requestlog/archive
+
+.PHONY: bench-compare
+bench-compare: ## what busy machines tell too, against the committed baseline: information, no verdict
+	CGO_ENABLED=0 go test -run '^$$' -bench 'Undisturbed' -benchtime 1x -count 6 ./caddymodule/ | tee bench/latest.out
+	$(TOOLS) benchstat -table .name bench/baseline.txt bench/latest.out
+
+.PHONY: bench-system
+bench-system: ## whole systems side by side (nginx, haproxy, wrk from Debian): hours; BENCH="-short" takes minutes
+	go run ./bench/system $(BENCH)
+	go run ./bench/chart bench/results.json
 
 .PHONY: lint
 lint: ## format, vet and the linters of .golangci.yml

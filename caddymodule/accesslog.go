@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -13,7 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// accessLog keeps keys in a header of the operator's choice out of Caddy's own logs.
+// accessLog keeps keys in a header of the operator's choice, and verification codes, out of Caddy's own logs.
 //
 // Caddy copies each request for its access and error logs before any handler runs, and hides the values of a few headers
 // only, among them Authorization. A key in another header would stand there in clear. So Caddy is told to skip the access
@@ -92,6 +93,28 @@ func (e *entry) end(x *exchange, err error) {
 				zap.Duration("duration", x.elapsed()), zap.Int64("size", x.response.bytes.Load()),
 				zap.Int("status", status), zap.Object("resp_headers", caddyhttp.LoggableHTTPHeader{Header: x.response.Header()}),
 				zap.Object("keystile", &x.verdict),
+			)
+		}
+	}
+}
+
+// write writes the access log's entry of a request that no exchange accounts for: one to an admin site.
+func (e *entry) write(w caddyhttp.ResponseRecorder, took time.Duration) {
+	if e.request == nil {
+		return
+	}
+	status := w.Status()
+	level := zapcore.InfoLevel
+	if status >= http.StatusInternalServerError {
+		level = zapcore.ErrorLevel
+	}
+	for _, logger := range e.log.loggers("access", e.request) {
+		if c := logger.Check(level, "handled request"); c != nil {
+			c.Write(
+				zap.Object("request", caddyhttp.LoggableHTTPRequest{Request: e.request}),
+				zap.Int64("bytes_read", max(0, e.request.ContentLength)), zap.String("user_id", ""),
+				zap.Duration("duration", took), zap.Int("size", w.Size()),
+				zap.Int("status", status), zap.Object("resp_headers", caddyhttp.LoggableHTTPHeader{Header: w.Header()}),
 			)
 		}
 	}

@@ -102,7 +102,7 @@ func (a *App) newAdmin() (http.Handler, error) {
 
 // apiConfig is what the API gets wherever it is mounted. Who calls is for the mount to say.
 func (a *App) apiConfig(g *gate) api.Config {
-	return api.Config{
+	config := api.Config{
 		Store:       g.store,
 		Log:         g.log,
 		Catalog:     func() *policy.Catalog { return g.catalog },
@@ -113,7 +113,12 @@ func (a *App) apiConfig(g *gate) api.Config {
 		Logger:      g.logger.Named("admin"),
 
 		PrivateWebhooks: a.privateWebhooks(),
+		SiteURL:         a.adminURL,
 	}
+	if g.members.smtp != nil {
+		config.Mail = g.mailInvitation
+	}
+	return config
 }
 
 // adminActor says who calls: the endpoint has no users, so everybody is the machine's administrator.

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -27,9 +28,11 @@ func init() {
 	httpcaddyfile.RegisterDirectiveOrder("keystile_admin", httpcaddyfile.Before, "respond")
 }
 
-// AdminSite serves Keystile's admin API under /v1, to callers with an admin token (`Authorization: Bearer adm_…`). The API's
-// document at /v1/openapi.json and its readable form at /v1/docs are open. It answers every request and calls no handler
-// after it.
+// AdminSite serves Keystile's dashboard at /, and its admin API under /v1, to callers with an admin token
+// (`Authorization: Bearer adm_…`) and to members who have signed in (a cookie). The API's document at /v1/openapi.json and its
+// readable form at /v1/docs are open. It answers every request and calls no handler after it.
+//
+// With the app's `verification log` it must listen on loopback addresses only: anything else is refused at load.
 //
 // Requests that a browser makes for another site are refused. An address that tries ten invalid tokens is locked out for a
 // minute, with whatever token it comes then; who the client is behind a proxy is told by Caddy's `trusted_proxies`.
@@ -39,6 +42,7 @@ type AdminSite struct {
 	app    *App
 	server *caddyhttp.Server // nil outside of a server
 	ending context.Context   // done when the server begins to shut down
+	log    *accessLog        // keeps verification codes out of Caddy's
 }
 
 // CaddyModule returns the Caddy module information.
@@ -57,6 +61,10 @@ func (s *AdminSite) Provision(ctx caddy.Context) error {
 	}
 	s.app = app.(*App)
 	s.server, _ = ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if err := s.app.checkLoopback(s.server); err != nil {
+		return err
+	}
+	s.log = newAccessLog(ctx, s.server, auth.VerificationCodeHeader)
 	ending, end := context.WithCancel(context.Background())
 	s.ending = ending
 	if s.server != nil {
@@ -66,14 +74,19 @@ func (s *AdminSite) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// tailPath is the API's one call that has no end of its own.
-const tailPath = "/v1/request_logs/tail"
-
-// clientKey is the key of the client's address in the context of a request to the API.
-type clientKey struct{}
+// tailPath is the API's one call that has no end of its own; the dashboard passes it on at a path of its own.
+const (
+	tailPath     = "/v1/request_logs/tail"
+	pageTailPath = "/logs/tail"
+)
 
 // ServeHTTP answers one request. The next handler is never called: a site's fallback must not answer in the API's place.
 func (s *AdminSite) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	if e := s.log.begin(w, r); e != nil {
+		recorder, began := caddyhttp.NewResponseRecorder(w, nil, nil), time.Now()
+		w = recorder
+		defer func() { e.write(recorder, time.Since(began)) }()
+	}
 	h := w.Header()
 	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
@@ -85,13 +98,6 @@ func (s *AdminSite) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhtt
 		return writeAdminError(w, http.StatusForbidden, string(api.TypeInvalidRequest), "cross_origin_refused",
 			"This request was made by a page of another site. The admin API answers programs, and pages of its own site.")
 	}
-	if r.URL.Path == "/" && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
-		// Relative, so that it holds under any prefix that the site takes off.
-		h.Set("Location", "./v1/docs")
-		h.Set("Cache-Control", "no-store")
-		w.WriteHeader(http.StatusFound)
-		return nil
-	}
 	handler, err := s.app.run.site()
 	if err != nil {
 		s.app.run.settings.logger.Error("admin API is unavailable", zap.Error(err))
@@ -99,14 +105,15 @@ func (s *AdminSite) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhtt
 			"The key store is not open.")
 	}
 	ctx := r.Context()
-	if r.URL.Path == tailPath {
+	if r.URL.Path == tailPath || strings.HasSuffix(r.URL.Path, pageTailPath) {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithCancel(ctx)
 		defer cancel()
 		defer context.AfterFunc(s.ending, cancel)()
 	}
-	client := clientAddress(r, s.server, trustedPeer(ctx))
-	handler.ServeHTTP(w, r.WithContext(context.WithValue(ctx, clientKey{}, client)))
+	trusted := trustedPeer(ctx)
+	client := auth.Client{Address: clientAddress(r, s.server, trusted), Secure: r.TLS != nil || trusted && forwardedTLS(r)}
+	handler.ServeHTTP(w, r.WithContext(auth.WithClient(ctx, client)))
 	return nil
 }
 
@@ -115,7 +122,11 @@ func (s *AdminSite) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhtt
 // documentation is no such request. Programs send neither header.
 func foreignOrigin(r *http.Request) bool {
 	for _, origin := range r.Header.Values("Origin") {
-		// "null" is the origin of sandboxed pages and files: nobody's.
+		// "null" is the origin of sandboxed pages and files: nobody's. It is also what browsers make of ours in a form of a page
+		// that tells no referrer, as the dashboard's do; they then say that it is the same one.
+		if origin == "null" && ownForm(r) {
+			continue
+		}
 		if u, err := url.Parse(origin); err != nil || u.Host == "" || !strings.EqualFold(u.Host, r.Host) {
 			return true
 		}
@@ -132,6 +143,13 @@ func foreignOrigin(r *http.Request) bool {
 	return false
 }
 
+// ownForm says whether the browser itself says that a page of ours sent the form. Pages cannot set this header; a sandboxed page
+// and a file are cross-site to it.
+func ownForm(r *http.Request) bool {
+	lines := r.Header.Values("Sec-Fetch-Site")
+	return len(lines) == 1 && lines[0] == "same-origin" && r.Header.Get("Sec-Fetch-Mode") == "navigate"
+}
+
 // newSiteAdmin builds the admin API for sites.
 func (a *App) newSiteAdmin() (http.Handler, error) {
 	g, err := a.open()
@@ -139,13 +157,39 @@ func (a *App) newSiteAdmin() (http.Handler, error) {
 		return nil, err
 	}
 	tokens := &auth.Tokens{Store: g.store, Now: g.now}
+	mount := &auth.Mount{Sessions: a.run.store.sessions, Tokens: func(r *http.Request, client auth.Client) (*auth.Caller, error) {
+		return g.admit(tokens, r, client.Address)
+	}}
 	config := a.apiConfig(g)
 	config.Tokens = true
-	config.Caller = func(r *http.Request) (*auth.Caller, error) {
-		client, _ := r.Context().Value(clientKey{}).(netip.Addr)
-		return g.admit(tokens, r, client)
+	config.Sessions, config.Caller = mount.Sessions, mount.Caller
+	config.Verifier = auth.NewVerifier(mount.Sessions, g.members.codes)
+	if g.members.oidc != nil {
+		if config.OIDC, err = auth.NewOIDC(mount.Sessions, *g.members.oidc); err != nil {
+			return nil, fmt.Errorf("oidc: %w", err)
+		}
 	}
-	return api.New(config)
+	handler, err := api.New(config)
+	if err != nil {
+		return nil, err
+	}
+	pages, err := a.newDashboard(g, handler)
+	if err != nil {
+		return nil, err
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v1" || strings.HasPrefix(r.URL.Path, "/v1/") || strings.HasPrefix(r.URL.Path, "/.well-known/") {
+			handler.ServeHTTP(w, r)
+			return
+		}
+		pages.ServeHTTP(w, r)
+	}), nil
+}
+
+// forwardedTLS says whether a trusted proxy speaks TLS with the client.
+func forwardedTLS(r *http.Request) bool {
+	lines := r.Header.Values("X-Forwarded-Proto")
+	return len(lines) == 1 && strings.EqualFold(lines[0], "https")
 }
 
 // admit finds the caller of a request, unless its address is locked out. Only invalid tokens count: none at all and an

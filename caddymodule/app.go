@@ -45,6 +45,13 @@ type App struct {
 	// The header with the API version. Default: Stripe-Version
 	VersionHeader string `json:"version_header,omitempty"`
 
+	// For how long a node that cannot reach its postgres store goes on accepting keys on what it knows. Then it answers 503
+	// until it can: a key that was revoked meanwhile is accepted nowhere for longer. From 1s to 24h. Default: 60s
+	MaxStaleness caddy.Duration `json:"max_staleness,omitempty"`
+
+	// How many requests a second each account may make. Default: no limit, but that of accounts and keys with one of their own.
+	RateLimit *RateLimitConfig `json:"rate_limit,omitempty"`
+
 	// Which API versions are served. Default: any date, YYYY-MM-DD, with an optional `.name`.
 	APIVersions *VersionsConfig `json:"api_versions,omitempty"`
 
@@ -53,6 +60,15 @@ type App struct {
 
 	// Where webhook deliveries may go. Default: to public addresses only.
 	Webhooks *WebhooksConfig `json:"webhooks,omitempty"`
+
+	// How members get verification codes. Default: from their authenticator apps.
+	Verification *VerificationConfig `json:"verification,omitempty"`
+
+	// The server that e-mail to members is sent by. Default: none is sent.
+	SMTP *SMTPConfig `json:"smtp,omitempty"`
+
+	// The identity provider that signs members in, beside passwords. Default: none.
+	OIDC *OIDCConfig `json:"oidc,omitempty"`
 
 	run *running // what the app does, from Provision on
 }
@@ -63,11 +79,14 @@ type running struct {
 	settings settings
 	held     holdings // what Cleanup gives back
 	store    *sharedStore
-	log      *sharedLog
-	sites    sites
-	stdout   io.Writer                    // where the words of the first start go
-	admin    func() (http.Handler, error) // on Caddy's admin endpoint
-	site     func() (http.Handler, error) // at sites with keystile_admin
+	// staleness is how long a shared store may be cut off before keys are refused.
+	staleness time.Duration
+	log       *sharedLog
+	tuning    logTuning
+	sites     sites
+	stdout    io.Writer                    // where the words of the first start go
+	admin     func() (http.Handler, error) // on Caddy's admin endpoint
+	site      func() (http.Handler, error) // at sites with keystile_admin
 
 	gated   atomic.Pointer[gate]
 	opening sync.Mutex // guards what follows, and the way from no gate to a gate
@@ -98,11 +117,15 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	a.run.settings = settings{headers: config.headers, node: nodeName(), logger: ctx.Logger(), now: time.Now}
+	a.run.settings = settings{headers: config.headers, logger: ctx.Logger(), now: time.Now}
 	if a.run.settings.catalog, err = a.Catalog.compile(repl); err != nil {
 		return err
 	}
 	if a.run.settings.version, err = a.APIVersions.compile(); err != nil {
+		return err
+	}
+
+	if a.run.settings.members, err = a.resolveMembers(&a.run.settings); err != nil {
 		return err
 	}
 
@@ -127,13 +150,19 @@ func (a *App) take(config resolved) (err error) {
 	if a.run.settings.throttle, err = take(&a.run.held, poolKey{kind: "throttle"}, newThrottle); err != nil {
 		return err
 	}
+	if a.run.settings.limiter, err = take(&a.run.held, poolKey{kind: "rate limits"}, newLimiter); err != nil {
+		return err
+	}
 	if a.run.settings.lockout, err = take(&a.run.held, poolKey{kind: "lockout"}, newLockout); err != nil {
 		return err
 	}
 	master := masterSource{file: config.masterFile, env: config.masterEnv}
-	if a.run.store, err = takeStore(&a.run.held, config.storePath, master); err != nil {
+	if a.run.store, err = takeStore(&a.run.held, config.store, master); err != nil {
 		return err
 	}
+	a.run.tuning = config.log
+	a.run.settings.node, a.run.staleness = a.run.store.node, config.staleness
+	a.run.settings.rates = config.rates
 	a.run.log, err = takeLog(&a.run.held, config.logDir)
 	return err
 }
@@ -205,7 +234,7 @@ func (a *App) open() (*gate, error) {
 	if err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
-	log, err := a.run.log.open()
+	log, err := a.run.log.open(a.run.tuning)
 	if err != nil {
 		return nil, fmt.Errorf("request_log: %w", err)
 	}
@@ -225,8 +254,10 @@ func (a *App) open() (*gate, error) {
 func (a *App) tune(g *gate) {
 	g.store.SetResources(g.catalog.Has)
 	g.store.SetIPv6Ranges(a.IPv6Ranges)
+	g.store.SetMaxStaleness(a.run.staleness)
 	a.run.store.tuneWebhooks(a.privateWebhooks())
 	a.run.log.usage.store.Store(g.store)
+	a.run.log.tune(a.run.tuning, a.run.settings.node)
 }
 
 // gate answers what a handler needs to judge a request. It opens the store on first use, so that a request which comes

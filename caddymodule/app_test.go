@@ -161,7 +161,7 @@ func TestHalfProvisionedReleasesWhatItTook(t *testing.T) {
 	}{
 		{"before anything is taken", App{HeaderPrefix: "bad prefix"}, 0},
 		{"bad catalog", App{Catalog: &CatalogConfig{Resources: []ResourceConfig{{Name: "x", Rules: []RuleConfig{{Rule: "read", Method: "GET", Paths: []string{"no-slash"}}}}}}}, 0},
-		{"conflict over the store", App{MasterKey: &MasterKeyConfig{Env: "OTHER"}}, 4},
+		{"conflict over the store", App{MasterKey: &MasterKeyConfig{Env: "OTHER"}}, 5},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -387,7 +387,7 @@ func TestExitDoesNotWaitForever(t *testing.T) {
 // ignored.
 func TestUnknownJSONFieldIsRefused(t *testing.T) {
 	c := newCaddy(t)
-	for _, field := range []string{`"retention":"30d"`, `"store":{"dsn":"x"}`, `"catalog":{"rules":[]}`, `"request_log":{"max_size":1}`} {
+	for _, field := range []string{`"retention":"30d"`, `"store":{"address":"x"}`, `"catalog":{"rules":[]}`, `"request_log":{"max_bytes":1}`} {
 		config := strings.Replace(string(c.config("", "", "keystile")), `"keystile":{}`, `"keystile":{`+field+`}`, 1)
 		if !strings.Contains(config, field) {
 			t.Fatalf("the config has no empty app: %s", config)
@@ -462,8 +462,8 @@ func wantReferences(t *testing.T, n int) {
 		keys++
 		return true
 	})
-	if keys != 5 {
-		t.Errorf("%d things in the pool, want 5: store, log, throttle, lockout, metrics", keys)
+	if keys != 6 {
+		t.Errorf("%d things in the pool, want 6: store, log, throttle, lockout, rate limits, metrics", keys)
 	}
 	pool.Range(func(key, _ any) bool {
 		if got, _ := pool.References(key); got != n {

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
@@ -30,8 +31,16 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 // error, since a typo must never weaken what the operator meant to configure. Syntax:
 //
 //	keystile {
-//		store bolt [<path>]
-//		request_log archive [<dir>]
+//		store bolt [<path>] | postgres <dsn>
+//		request_log archive [<dir>] {
+//			retention <duration>
+//			max_size  <size>
+//			otlp <endpoint> {
+//				protocol http|grpc
+//				header   <name> <value>
+//				insecure
+//			}
+//		}
 //		master_key file <path> | env <name>
 //		catalog [openapi <file>] {
 //			resource <name> {
@@ -46,8 +55,27 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //		version_header <name>
 //		api_versions <version...> | pattern <regexp>
 //		ipv6_ranges on|off
+//		max_staleness <duration>
+//		rate_limit live <requests> sandbox <requests>
 //		webhooks {
 //			allow_private on|off
+//		}
+//		verification smtp [{ as smtp }] | totp | log
+//		verification http <url> {
+//			secret env <name> | file <path>
+//		}
+//		smtp {
+//			host <host>
+//			port <port>
+//			from <address>
+//			username <name>
+//			password env <name> | file <path>
+//			tls starttls|tls|off
+//		}
+//		oidc {
+//			issuer <url>
+//			client_id <id>
+//			client_secret env <name> | file <path>
 //		}
 //	}
 //
@@ -98,7 +126,12 @@ var appOptions = map[string]func(a *App, d *caddyfile.Dispenser) error{
 	"ipv6_ranges": func(a *App, d *caddyfile.Dispenser) error {
 		return parseOnOff(d, &a.IPv6Ranges)
 	},
-	"webhooks": (*App).parseWebhooks,
+	"max_staleness": (*App).parseMaxStaleness,
+	"rate_limit":    (*App).parseRateLimit,
+	"webhooks":      (*App).parseWebhooks,
+	"verification":  (*App).parseVerification,
+	"smtp":          (*App).parseSMTP,
+	"oidc":          (*App).parseOIDC,
 }
 
 func (a *App) parseStore(d *caddyfile.Dispenser) error {
@@ -106,29 +139,37 @@ func (a *App) parseStore(d *caddyfile.Dispenser) error {
 	if len(args) == 0 || len(args) > 2 {
 		return d.ArgErr()
 	}
-	if args[0] != storeBolt {
-		return d.Errf("unrecognized store %q: this version has %q", args[0], storeBolt)
-	}
 	a.Store = &StoreConfig{Backend: args[0]}
-	if len(args) == 2 {
-		a.Store.Path = args[1]
+	switch args[0] {
+	case storeBolt:
+		if len(args) == 2 {
+			a.Store.Path = args[1]
+		}
+	case storePostgres:
+		if len(args) != 2 {
+			return d.Errf("store %s: give the address of the database", storePostgres)
+		}
+		a.Store.DSN = args[1]
+	default:
+		return d.Errf("unrecognized store %q: this version has %q and %q", args[0], storeBolt, storePostgres)
 	}
 	return refuseBlock(d, "store")
 }
 
-func (a *App) parseRequestLog(d *caddyfile.Dispenser) error {
-	args := d.RemainingArgs()
-	if len(args) == 0 || len(args) > 2 {
-		return d.ArgErr()
+func (a *App) parseMaxStaleness(d *caddyfile.Dispenser) error {
+	var text string
+	if err := parseOneArg(d, &text); err != nil {
+		return err
 	}
-	if args[0] != requestLogArchive {
-		return d.Errf("unrecognized request log %q: this version has %q", args[0], requestLogArchive)
+	limit, err := caddy.ParseDuration(text)
+	if err != nil {
+		return d.Errf("max_staleness: %q is no duration, such as 60s", text)
 	}
-	a.RequestLog = &RequestLogConfig{Backend: args[0]}
-	if len(args) == 2 {
-		a.RequestLog.Dir = args[1]
+	if limit <= 0 {
+		return d.Errf("max_staleness: %s is not from %s to %s", text, minStaleness, maxStaleness)
 	}
-	return refuseBlock(d, "request_log")
+	a.MaxStaleness = caddy.Duration(limit)
+	return nil
 }
 
 func (a *App) parseMasterKey(d *caddyfile.Dispenser) error {

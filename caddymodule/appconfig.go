@@ -6,34 +6,34 @@ import (
 	"net/textproto"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/keystile/keystile/keystore"
 )
 
 // The backends that this version has. The words are those of the Caddyfile and of JSON.
 const (
 	storeBolt         = "bolt"
+	storePostgres     = "postgres"
 	requestLogArchive = "archive"
 )
 
 // StoreConfig says where keys live.
 type StoreConfig struct {
-	// The kind of store. Only "bolt" (one local file, held by one process) so far. Default: bolt.
+	// The kind of store: "bolt" (one local file, held by one process) or "postgres" (a database that any number of
+	// processes share). Default: bolt.
 	Backend string `json:"backend,omitempty"`
 
 	// The file of a bolt store. A relative path is taken from the working directory of the process, as all of Caddy's
 	// paths are. Global placeholders are replaced. Default: `keystile/keys.db` under Caddy's data directory.
 	Path string `json:"path,omitempty"`
-}
 
-// RequestLogConfig says where request records live.
-type RequestLogConfig struct {
-	// The kind of request log. Only "archive" (files in a local directory) so far. Default: archive.
-	Backend string `json:"backend,omitempty"`
-
-	// The directory of an archive, used by one process. A relative path is taken from the working directory of the
-	// process. Global placeholders are replaced. Default: `keystile/requests` under Caddy's data directory.
-	Dir string `json:"dir,omitempty"`
+	// The address of the database of a postgres store, as postgres://user:password@host:5432/database or as key=value
+	// pairs. Global placeholders are replaced: Caddy shows its configuration at /config/, so a password is better given as
+	// {env.NAME} or {file.PATH}.
+	DSN string `json:"dsn,omitempty"`
 }
 
 // MasterKeyConfig says where the master keyset is, under which the tokens that may be revealed later are sealed. At most
@@ -60,8 +60,11 @@ type VersionsConfig struct {
 // resolved is the configuration with defaults filled in and placeholders replaced. The exported fields of App stay as
 // they were written: Caddy shows them at /config/, and a replaced {env.X} may be a secret.
 type resolved struct {
-	storePath  string // absolute
+	store      storePlace
+	staleness  time.Duration
+	rates      keystore.RateLimit
 	logDir     string // absolute
+	log        logTuning
 	masterFile string // absolute; "" if the master keyset comes from the environment
 	masterEnv  string // name of the variable; "" if it comes from a file
 	headers    headerNames
@@ -72,16 +75,15 @@ func (a *App) resolve(repl *caddy.Replacer) (resolved, error) {
 	var r resolved
 	data := filepath.Join(caddy.AppDataDir(), "keystile")
 
-	store := StoreConfig{}
-	if a.Store != nil {
-		store = *a.Store
-	}
-	if store.Backend != "" && store.Backend != storeBolt {
-		return r, fmt.Errorf("store: unknown backend %q: this version has %q", store.Backend, storeBolt)
-	}
 	var err error
-	if r.storePath, err = dataPath(repl, store.Path, filepath.Join(data, "keys.db")); err != nil {
-		return r, fmt.Errorf("store: path: %w", err)
+	if r.store, err = a.resolveStore(repl, data); err != nil {
+		return r, err
+	}
+	if r.staleness, err = a.resolveStaleness(); err != nil {
+		return r, err
+	}
+	if r.rates, err = a.resolveRates(); err != nil {
+		return r, err
 	}
 
 	log := RequestLogConfig{}
@@ -93,6 +95,9 @@ func (a *App) resolve(repl *caddy.Replacer) (resolved, error) {
 	}
 	if r.logDir, err = dataPath(repl, log.Dir, filepath.Join(data, "requests")); err != nil {
 		return r, fmt.Errorf("request_log: dir: %w", err)
+	}
+	if r.log, err = log.tuning(repl); err != nil {
+		return r, fmt.Errorf("request_log: %w", err)
 	}
 
 	master := MasterKeyConfig{}
@@ -111,7 +116,7 @@ func (a *App) resolve(repl *caddy.Replacer) (resolved, error) {
 		if r.masterFile, err = dataPath(repl, master.File, filepath.Join(data, "master.key")); err != nil {
 			return r, fmt.Errorf("master_key: file: %w", err)
 		}
-		if r.masterFile == r.storePath {
+		if r.masterFile == r.store.file {
 			return r, fmt.Errorf("master_key: file %s is the store itself", r.masterFile)
 		}
 	}

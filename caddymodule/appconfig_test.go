@@ -4,6 +4,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 )
@@ -45,6 +46,9 @@ func TestResolveHeaders(t *testing.T) {
 			t.Parallel()
 			got, err := test.app.resolveHeaders()
 			if test.err != "" {
+				if err != nil && strings.Contains(err.Error(), "secret") {
+					t.Errorf("the error holds a password: %v", err)
+				}
 				if err == nil || !strings.Contains(err.Error(), test.err) {
 					t.Errorf("error %v, want it to contain %q", err, test.err)
 				}
@@ -61,6 +65,7 @@ func TestResolvePlaces(t *testing.T) {
 	data := t.TempDir()
 	t.Setenv("XDG_DATA_HOME", data)
 	t.Setenv("KEYSTILE_TEST_DIR", "/srv/keystile")
+	t.Setenv("KEYSTILE_TEST_DSN", "postgres://keystile:pw@db.example.com/keys")
 	t.Chdir(data)
 	tests := []struct {
 		name string
@@ -71,7 +76,7 @@ func TestResolvePlaces(t *testing.T) {
 		{
 			name: "defaults",
 			want: resolved{
-				storePath:  filepath.Join(data, "caddy/keystile/keys.db"),
+				store: storePlace{file: filepath.Join(data, "caddy/keystile/keys.db")}, staleness: time.Minute,
 				logDir:     filepath.Join(data, "caddy/keystile/requests"),
 				masterFile: filepath.Join(data, "caddy/keystile/master.key"),
 			},
@@ -83,9 +88,26 @@ func TestResolvePlaces(t *testing.T) {
 				RequestLog: &RequestLogConfig{Dir: "log"},
 				MasterKey:  &MasterKeyConfig{Env: "KEYSTILE_MASTER_KEY"},
 			},
-			want: resolved{storePath: "/srv/keystile/keys.db", logDir: filepath.Join(data, "log"), masterEnv: "KEYSTILE_MASTER_KEY"},
+			want: resolved{store: storePlace{file: "/srv/keystile/keys.db"}, staleness: time.Minute, logDir: filepath.Join(data, "log"), masterEnv: "KEYSTILE_MASTER_KEY"},
 		},
-		{name: "store of a later version", app: App{Store: &StoreConfig{Backend: "postgres"}}, err: `store: unknown backend "postgres"`},
+		{
+			name: "a database by a placeholder",
+			app: App{
+				Store: &StoreConfig{Backend: "postgres", DSN: "{env.KEYSTILE_TEST_DSN}"}, MaxStaleness: caddy.Duration(5 * time.Second),
+				MasterKey: &MasterKeyConfig{Env: "KEYSTILE_MASTER_KEY"},
+			},
+			want: resolved{
+				store: storePlace{dsn: "postgres://keystile:pw@db.example.com/keys"}, staleness: 5 * time.Second,
+				logDir: filepath.Join(data, "caddy/keystile/requests"), masterEnv: "KEYSTILE_MASTER_KEY",
+			},
+		},
+		{name: "store of a later version", app: App{Store: &StoreConfig{Backend: "etcd"}}, err: `store: unknown backend "etcd"`},
+		{name: "a database without an address", app: App{Store: &StoreConfig{Backend: "postgres"}}, err: "store: dsn: the address of the database is missing"},
+		{name: "an address that is none", app: App{Store: &StoreConfig{Backend: "postgres", DSN: "postgres://u:secret@h:port/"}}, err: "store: dsn: the address of the database cannot be read"},
+		{name: "an empty placeholder in an address", app: App{Store: &StoreConfig{Backend: "postgres", DSN: "{env.KEYSTILE_TEST_NOT_SET}"}}, err: "store: dsn: "},
+		{name: "a file with an address", app: App{Store: &StoreConfig{DSN: "postgres://h/d"}}, err: `store: dsn is of a "postgres" store`},
+		{name: "a database with a file", app: App{Store: &StoreConfig{Backend: "postgres", Path: "x", DSN: "postgres://h/d"}}, err: `store: path is of a "bolt" store`},
+		{name: "a staleness that is too short", app: App{MaxStaleness: caddy.Duration(time.Millisecond)}, err: "max_staleness: 1ms is not from"},
 		{name: "log of a later version", app: App{RequestLog: &RequestLogConfig{Backend: "postgres"}}, err: `request_log: unknown backend "postgres"`},
 		{name: "empty placeholder", app: App{Store: &StoreConfig{Path: "{env.KEYSTILE_TEST_NOT_SET}/keys.db"}}, err: "store: path: "},
 		{name: "two master keys", app: App{MasterKey: &MasterKeyConfig{File: "a", Env: "B"}}, err: "exclude each other"},

@@ -35,6 +35,7 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	}
 	n, err := b.ReadCloser.Read(p)
 	b.x.bytesIn.Add(int64(n))
+	b.x.capture.ReadRequest(p[:max(n, 0)])
 	if errors.Is(err, io.EOF) {
 		b.ended.Store(true)
 		b.x.handler.screen.stripTrailers(b.x.request.Trailer)

@@ -67,8 +67,7 @@ func (x *exchange) denialHeaders(h http.Header, reason policy.Reason, status int
 	h["Cache-Control"] = []string{"no-store"}
 	switch reason {
 	case policy.ReasonRateLimit:
-		h["Retry-After"] = []string{"1"}
-		h[x.handler.names.rateLimitedReason] = []string{"failed-authentication"}
+		x.limited(h)
 	case policy.ReasonTooEarly, policy.ReasonGatewayUnavailable, policy.ReasonUpstreamUnavailable:
 		// Worth another try: nothing said.
 	default:
@@ -117,10 +116,14 @@ func (h *Handler) docURL(code string) string {
 	return strings.ReplaceAll(h.DocURL, "{code}", code)
 }
 
-// upstreamFailed says whether the error is Caddy's reverse_proxy telling that there was no answer from a backend, and
-// with which status it is told to the client. Errors that other handlers return on purpose (the error directive) are
+// upstreamFailed says whether the error is the short way or Caddy's reverse_proxy telling that there was no answer from a
+// backend, and with which status it is told to the client. Errors that other handlers return on purpose (the error directive) are
 // the operator's business and pass.
 func upstreamFailed(err error) (status int, failed bool) {
+	var own *backendFailure
+	if errors.As(err, &own) {
+		return own.status, true
+	}
 	var he caddyhttp.HandlerError
 	if !errors.As(err, &he) || !strings.HasPrefix(he.Trace, "reverseproxy.") {
 		return 0, false

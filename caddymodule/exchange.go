@@ -18,11 +18,16 @@ type exchange struct {
 	request *http.Request // as the next handler sees it
 	record  *requestlog.Record
 	start   time.Time
-	called  time.Time // when the next handler was called; zero: never
+	called  time.Time           // when the next handler was called; zero: never
+	left    time.Time           // when it returned; zero: it has not, or panicked
+	capture *requestlog.Capture // nil: nothing is captured; else set before anybody else has the exchange
 
 	verdict  verdict
 	question policy.Request // what was judged, kept for streams
 	mask     string         // of the presented token, "" if none was presented
+	rate     rateVerdict    // what the rate limit says; zero: there is none
+	looked   bool           // the store was asked for a key
+	foreign  bool           // the presented token has a spelling of its own
 	denied   bool           // the answer is the gateway's own
 	status   int            // to answer a denial with, if it is not the reason's own
 	aborted  bool           // the next handler panicked
@@ -35,7 +40,7 @@ type exchange struct {
 	stream  stream
 	watched atomic.Bool
 	revoked atomic.Bool
-	refusal policy.Decision         // what the stream was ended for, constant once revoked is set
+	refusal *policy.Decision        // what the stream was ended for, set before revoked is
 	cancel  context.CancelCauseFunc // of a request that is watched from its start, else nil
 	release func()                  // of a hijacked connection: lets go of store and log
 	stamped bool
@@ -52,6 +57,7 @@ func (x *exchange) stamp(h http.Header) {
 	if version := x.verdict.decision.Version; version != "" {
 		h[x.handler.headers.version] = x.values.one(version)
 	}
+	x.rate.stamp(h, &x.values)
 	x.handler.cors.stamp(h, x.question.Origin, &x.values)
 	// Of every key with an end, whoever set it: it is the client's only way to learn of it.
 	if key := x.verdict.key; key != nil && !key.ExpiresAt.IsZero() && !x.denied {

@@ -33,10 +33,14 @@ type settings struct {
 	node   string
 	logger *zap.Logger
 	now    func() time.Time
+	// rates are the limits of accounts without limits of their own.
+	rates   keystore.RateLimit
+	limiter *limiter // lives in the pool, as what follows
 	// throttle, lockout and metrics outlive a config load: they live in the pool.
 	throttle *throttle
 	lockout  *throttle // of the admin site
 	metrics  *metrics
+	members  memberSettings
 }
 
 // gate is what a handler needs of the app to judge a request: immutable for one config load. What it points to (store,

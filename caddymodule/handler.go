@@ -87,6 +87,9 @@ type Handler struct {
 	// records that are lost, `deny` refuses them with 503. Default: `drop`.
 	OnOverload string `json:"on_overload,omitempty"`
 
+	// What of the headers and bodies of requests is kept in the request log. Default: nothing.
+	Capture *CaptureConfig `json:"capture,omitempty"`
+
 	// Who writes the answer to a request that is not allowed: `json`, the gateway; `handle_errors`, the error routes of
 	// the site, with the status and the placeholders above. Default: `json`.
 	Denials string `json:"denials,omitempty"`
@@ -105,6 +108,7 @@ type Handler struct {
 	access  *accessLog
 	asserts *asserter // nil: the site does not sign
 	deny503 bool      // on_overload deny
+	capture *capturePlan
 }
 
 // CaddyModule returns the Caddy module information.
@@ -148,6 +152,9 @@ func (h *Handler) compile(s *settings) (err error) {
 	h.names = newIdentityNames(s.headers.prefix)
 	h.keyName = textproto.CanonicalMIMEHeaderKey(h.KeyHeader)
 	h.deny503 = h.OnOverload == "deny"
+	if h.capture, err = h.Capture.compile(h.keyName); err != nil {
+		return fmt.Errorf("capture: %w", err)
+	}
 	h.asserts = newAsserter(h.Sign, s.headers.prefix)
 	var addresses []string
 	if h.server != nil {
@@ -230,6 +237,14 @@ func oneOf(field, value string, known ...string) error {
 	return fmt.Errorf("%s: %q is none of %s", field, value, strings.Join(known, ", "))
 }
 
+// Cleanup closes the connections to backends.
+func (h *Handler) Cleanup() error {
+	if h.Upstreams != nil {
+		h.Upstreams.cleanup()
+	}
+	return nil
+}
+
 // siteRules are what this site demands of a request, for explanations.
 func (h *Handler) siteRules() *policy.Rules { return h.rules }
 
@@ -240,6 +255,7 @@ func (h *Handler) denialsByCaddy() bool { return h.Denials == "handle_errors" }
 var (
 	_ caddy.Module                = (*Handler)(nil)
 	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddy.CleanerUpper          = (*Handler)(nil)
 	_ caddy.Validator             = (*Handler)(nil)
 	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
 )

@@ -40,11 +40,22 @@ func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //		cors_origins *|<origin...>
 //		sign         on|off
 //		on_overload  drop|deny
+//		capture {
+//			request_headers  [<name...>|*]
+//			response_headers [<name...>|*]
+//			request_body     [<max size>]
+//			response_body    [<max size>]
+//			redact_header    <name...>
+//			redact_field     <name...>
+//			query            <name...>
+//			only             errors|all
+//		}
 //		denials      json|handle_errors
 //		doc_url      <address with {code}>
 //	}
 //
-// open may be given several times; every other word once.
+// open may be given several times; every other word once. What upstreams do otherwise than a reverse_proxy after the
+// directive is told at [Upstreams].
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return h.unmarshal(d, nil)
 }
@@ -104,6 +115,8 @@ func (h *Handler) unmarshalWord(d *caddyfile.Dispenser, word string, helper help
 			return d.ArgErr()
 		}
 		return nil
+	case "capture":
+		return h.unmarshalCapture(d)
 	case "upstreams":
 		return h.unmarshalUpstreams(d, helper)
 	default:

@@ -46,6 +46,19 @@ func TestHandlerCaddyfile(t *testing.T) {
 			}
 			mode any
 		}`, `{"mode":"any","upstreams":{"live":{"handler":"reverse_proxy","upstreams":[{"dial":"localhost:12112"}]},"sandbox":{"handler":"reverse_proxy","headers":{"request":{"set":{"Authorization":["Bearer sk_test_123"]}}},"upstreams":[{"dial":"localhost:12111"}]}}}`},
+		{"capture", `keystile {
+			capture {
+				request_headers User-Agent content-type
+				response_headers
+				request_body
+				response_body 16KiB
+				redact_header X-Internal X-Other
+				redact_field note
+				query limit expand[]
+				only errors
+			}
+			mode live
+		}`, `{"mode":"live","capture":{"request_headers":["User-Agent","content-type"],"response_headers":["*"],"request_body":4096,"response_body":16384,"redact_headers":["X-Internal","X-Other"],"redact_fields":["note"],"query":["limit","expand[]"],"only":"errors"}}`},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -88,6 +101,22 @@ func TestHandlerCaddyfileErrors(t *testing.T) {
 		"keystile {\nupstreams {\nlive a:1\n}\nupstreams {\nlive a:1\n}\n}": `duplicate subdirective "upstreams"`,
 		"keystile {\nkey_header X-Api-Key Y\n}":                             "wrong argument count",
 		"keystile {\ndoc_url a b\n}":                                        "wrong argument count",
+		"keystile {\ncapture\n}":                                            "capture: nothing is asked for",
+		"keystile {\ncapture {\n}\n}":                                       "capture: nothing is asked for",
+		"keystile {\ncapture all\n}":                                        "wrong argument count",
+		"keystile {\ncapture {\nbodies\n}\n}":                               `unrecognized capture option "bodies"`,
+		"keystile {\ncapture {\nrequest_body\nrequest_body\n}\n}":           `duplicate capture option "request_body"`,
+		"keystile {\ncapture {\nrequest_body 1MiB\n}\n}":                    "request_body: 1048576 bytes; it may be 1 to 65536",
+		"keystile {\ncapture {\nrequest_body 0\n}\n}":                       `request_body: "0" is no size`,
+		"keystile {\ncapture {\nrequest_body lots\n}\n}":                    `request_body: "lots" is no size`,
+		"keystile {\ncapture {\nrequest_body 1KiB 2KiB\n}\n}":               "wrong argument count",
+		"keystile {\ncapture {\nrequest_headers * Accept\n}\n}":             "* is all of them",
+		"keystile {\ncapture {\nrequest_headers a:b\n}\n}":                  `request_headers: "a:b" is no header name`,
+		"keystile {\ncapture {\nrequest_headers\nredact_header\n}\n}":       "wrong argument count",
+		"keystile {\ncapture {\nrequest_headers\nonly some\n}\n}":           `"some" is none of errors, all`,
+		"keystile {\ncapture {\nquery limit\nonly errors\n}\n}":             "none are asked for",
+		"keystile {\ncapture {\nquery access_token\n}\n}":                   `the values of "access_token" are never kept`,
+		"keystile {\ncapture {\nrequest_headers {\nAccept\n}\n}\n}":         "Accept",
 	} {
 		_, err := parse(text)
 		if err == nil || !strings.Contains(err.Error(), want) {

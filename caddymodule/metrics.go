@@ -109,12 +109,28 @@ var (
 	appendedDesc = prometheus.NewDesc("caddy_keystile_request_log_appended_total", "Request records handed to the log, dropped ones included.", nil, nil)
 	storedDesc   = prometheus.NewDesc("caddy_keystile_request_log_stored_total", "Request records written out.", nil, nil)
 	droppedDesc  = prometheus.NewDesc("caddy_keystile_request_log_dropped_total", "Request records lost: no room in the queue, or not to be written.", nil, nil)
-	errorsDesc   = prometheus.NewDesc("caddy_keystile_request_log_errors_total", "Failed writes of the request log.", nil, nil)
+	errorsDesc   = prometheus.NewDesc("caddy_keystile_request_log_errors_total", "Failed writes, syncs, reads and deletions of the request log.", nil, nil)
+	filesDesc    = prometheus.NewDesc("caddy_keystile_request_log_files", "Files of the request log.", nil, nil)
+	bytesDesc    = prometheus.NewDesc("caddy_keystile_request_log_bytes", "Size of the request log's files.", nil, nil)
+	asideDesc    = prometheus.NewDesc("caddy_keystile_request_log_set_aside_total", "Damaged files taken out of the request log.", nil, nil)
+	skippedDesc  = prometheus.NewDesc("caddy_keystile_request_log_skipped_lines_total", "Unreadable lines met in the request log.", nil, nil)
+	gapsDesc     = prometheus.NewDesc("caddy_keystile_request_log_gaps_total", "Gap records written out; each tells of dropped records.", nil, nil)
+
+	capturedDesc     = prometheus.NewDesc("caddy_keystile_request_log_captured_bytes", "Bytes of captured headers and bodies on their way to the log now.", nil, nil)
+	uncapturedDesc   = prometheus.NewDesc("caddy_keystile_request_log_captures_dropped_total", "Captures given up because too much was on its way; their records are kept.", nil, nil)
+	captureBytesDesc = prometheus.NewDesc("caddy_keystile_request_log_capture_dropped_bytes_total", "Bytes of captures given up.", nil, nil)
+
+	otlpQueuedDesc   = prometheus.NewDesc("caddy_keystile_otlp_queue_records", "Request records that wait to be exported now.", nil, nil)
+	otlpExportedDesc = prometheus.NewDesc("caddy_keystile_otlp_exported_total", "Request records that the OTLP collector has taken.", nil, nil)
+	otlpDroppedDesc  = prometheus.NewDesc("caddy_keystile_otlp_dropped_total", "Request records not exported, by reason: queue if there was no room, collector if it did not take them, or not all of a batch.", []string{"reason"}, nil)
 )
 
 // Describe sends the descriptions of all that Collect may send.
 func (stateCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{keysDesc, queuedDesc, appendedDesc, storedDesc, droppedDesc, errorsDesc} {
+	for _, d := range []*prometheus.Desc{
+		keysDesc, queuedDesc, appendedDesc, storedDesc, droppedDesc, errorsDesc, gapsDesc, filesDesc, bytesDesc, asideDesc, skippedDesc,
+		capturedDesc, uncapturedDesc, captureBytesDesc, otlpQueuedDesc, otlpExportedDesc, otlpDroppedDesc,
+	} {
 		ch <- d
 	}
 }
@@ -132,8 +148,8 @@ func (stateCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v)
 	}
-	counter := func(d *prometheus.Desc, v uint64) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v))
+	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
 	}
 	stats := g.log.Stats()
 	gauge(keysDesc, float64(g.store.Len()))
@@ -142,4 +158,19 @@ func (stateCollector) Collect(ch chan<- prometheus.Metric) {
 	counter(storedDesc, stats.Stored)
 	counter(droppedDesc, stats.Dropped)
 	counter(errorsDesc, stats.Errors)
+	gauge(filesDesc, float64(stats.Files))
+	gauge(bytesDesc, float64(stats.Bytes))
+	counter(asideDesc, stats.SetAside)
+	counter(skippedDesc, stats.Skipped)
+	counter(gapsDesc, stats.Gaps)
+	gauge(capturedDesc, float64(stats.Captured))
+	counter(uncapturedDesc, stats.CapturesDropped)
+	counter(captureBytesDesc, stats.CaptureDropped)
+	if app.run.log != nil {
+		exports := &app.run.log.exports
+		gauge(otlpQueuedDesc, float64(exports.Queued.Load()))
+		counter(otlpExportedDesc, exports.Exported.Load())
+		counter(otlpDroppedDesc, exports.Dropped.Load(), "queue")
+		counter(otlpDroppedDesc, exports.Failed.Load(), "collector")
+	}
 }

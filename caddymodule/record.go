@@ -1,9 +1,7 @@
 package caddymodule
 
 import (
-	"bytes"
 	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"strings"
@@ -34,9 +32,11 @@ func (x *exchange) beginRecord(r *http.Request) {
 	}
 	rec.Target = rawTarget(r)
 	if _, query, found := strings.Cut(rec.Target, "?"); found {
-		rec.Target = requestlog.RedactTarget(rec.Target)
-		rec.Query = requestlog.RedactQuery(query)
+		rec.Target, rec.Query = x.handler.capture.redactQuery(rec.Target, query)
+	} else if !strings.HasPrefix(rec.Target, "/") || strings.Contains(rec.Target, "#") {
+		rec.Target = requestlog.RedactTarget(rec.Target) // it may name a user and a password, or have a fragment
 	}
+	x.capture = x.handler.capture.begin(x.gate.log, r)
 	x.record = rec
 }
 
@@ -47,8 +47,16 @@ func (x *exchange) endRecord(err error) {
 	end := x.gate.now()
 	rec.Duration = end.Sub(x.start)
 	if !x.called.IsZero() {
-		rec.Upstream = end.Sub(x.called)
-		rec.UpstreamAddress = upstreamAddress(x.request)
+		left := x.left
+		if left.IsZero() {
+			left = end // it panicked
+		}
+		rec.Upstream = left.Sub(x.called)
+		if b := v.upstream; b != nil {
+			rec.UpstreamAddress = b.address
+		} else {
+			rec.UpstreamAddress = upstreamAddress(x.request)
+		}
 	}
 	rec.Status = x.answered(err)
 	rec.Path = x.question.Path
@@ -65,13 +73,19 @@ func (x *exchange) endRecord(err error) {
 		if rec.Owner == "" {
 			rec.Owner = key.Owner()
 		}
-		if key.Successor != "" {
-			_, rec.SuccessorUsed = x.gate.store.LastUsed(key.Successor)
-		}
+		rec.SuccessorUsed = key.Predecessor != ""
 	}
 	rec.BytesIn, rec.BytesOut = x.bytesIn.Load(), x.response.bytes.Load()
+	if x.request.Method == http.MethodHead && x.response.status != http.StatusSwitchingProtocols {
+		rec.BytesOut = 0 // the server drops what handlers write
+	}
 	if len(x.response.sniffed) > 0 {
-		rec.ErrorType, rec.ErrorCode, rec.ErrorMessage = backendError(x.response.sniffed)
+		if text, _, ok := requestlog.Unpack(x.response.coding, x.response.sniffed, maxSniffed); ok {
+			rec.ErrorType, rec.ErrorCode, rec.ErrorMessage = backendError(text)
+		}
+	}
+	if x.capture != nil {
+		x.endCapture(rec, err)
 	}
 	x.gate.log.Append(rec)
 }
@@ -105,70 +119,6 @@ func upstreamAddress(r *http.Request) string {
 	}
 	address, _ := repl.GetString("http.reverse_proxy.upstream.hostport")
 	return address
-}
-
-// backendError reads type, code and message from the beginning of a backend's JSON error body, as
-// {"error":{"type","code","message"}}. The beginning may end anywhere: fields are taken in the order in which they come
-// for as long as they are whole.
-func backendError(body []byte) (kind, code, message string) {
-	dec := json.NewDecoder(bytes.NewReader(body))
-	if !openObject(dec) {
-		return
-	}
-	for {
-		name, ok := nextString(dec)
-		if !ok {
-			return
-		}
-		if name == "error" {
-			break
-		}
-		var skipped json.RawMessage
-		if dec.Decode(&skipped) != nil {
-			return
-		}
-	}
-	if !openObject(dec) {
-		return
-	}
-	for {
-		name, ok := nextString(dec)
-		if !ok {
-			return
-		}
-		var value json.RawMessage
-		if dec.Decode(&value) != nil {
-			return
-		}
-		var target *string
-		switch name {
-		case "type":
-			target = &kind
-		case "code":
-			target = &code
-		case "message":
-			target = &message
-		default:
-			continue
-		}
-		_ = json.Unmarshal(value, target) // a code that is null or a number stays ""
-	}
-}
-
-// openObject reads a '{'.
-func openObject(dec *json.Decoder) bool {
-	token, err := dec.Token()
-	return err == nil && token == json.Delim('{')
-}
-
-// nextString reads the name of the next field.
-func nextString(dec *json.Decoder) (string, bool) {
-	token, err := dec.Token()
-	if err != nil {
-		return "", false
-	}
-	s, ok := token.(string)
-	return s, ok
 }
 
 // tlsVersion is the version as the record has it.

@@ -1,6 +1,9 @@
 package caddymodule
 
 import (
+	"bytes"
+	"compress/gzip"
+	"compress/zlib"
 	"errors"
 	"io"
 	"net/http"
@@ -109,7 +112,15 @@ func TestRecordOfBackendErrors(t *testing.T) {
 		{400, "application/json; charset=utf-8", `{"id":1,"error":{"message":"M","param":{"x":[1]},"type":"t"}}`, "t", "", "M"},
 		{400, "application/json", `{"error":{"type":"t","code":7,"message":null}}`, "t", "", ""},
 		{400, "application/json", `{"error":{"code":"c","type":"t","message":"` + long + `"}}`, "t", "c", ""},
-		{400, "application/json", `{"error":"text"}`, "", "", ""},
+		{400, "application/json", `{"error":"text"}`, "", "text", ""},
+		{400, "application/json", `{"error":["text"],"message":"m"}`, "", "", ""},
+		{400, "application/json", `{"error":{}}`, "", "", ""},
+		{400, "application/json", `{"type":"t","code":"c","message":"m"}`, "t", "c", "m"},
+		{400, "Application/Problem+JSON ; charset=UTF-8", `{"type":"https://x/err","title":"T","status":400,"detail":"D"}`, "https://x/err", "", "D"},
+		{400, "application/problem+json", `{"type":"about:blank","title":"T"}`, "about:blank", "", "T"},
+		{401, "application/vnd.api+json", `{"error":"invalid_grant","error_description":"D"}`, "", "invalid_grant", "D"},
+		{400, "application/json", "\ufeff" + `{"error":{"type":"t"}}`, "t", "", ""},
+		{400, "application/jsonx", `{"error":{"type":"t"}}`, "", "", ""},
 		{400, "application/json", `[1,2]`, "", "", ""},
 		{400, "text/plain", `{"error":{"type":"t"}}`, "", "", ""},
 		{200, "application/json", `{"error":{"type":"t"}}`, "", "", ""},
@@ -130,6 +141,63 @@ func TestRecordOfBackendErrors(t *testing.T) {
 		if w.Body.String() != test.body || rec.BytesOut != int64(len(test.body)) {
 			t.Errorf("%.60s: the client got %d bytes, the record has %d, want %d", test.body, w.Body.Len(), rec.BytesOut, len(test.body))
 		}
+	}
+}
+
+// TestRecordOfPackedErrors: an error body is read also where the backend has compressed it, and reaches the client as it was.
+func TestRecordOfPackedErrors(t *testing.T) {
+	t.Parallel()
+	g := newGateway(t, nil)
+	text := `{"error":{"type":"card_error","code":"card_declined","message":"` + strings.Repeat("No. ", 100) + `"}}`
+	for coding, pack := range map[string]func(io.Writer) io.WriteCloser{
+		"gzip":    func(w io.Writer) io.WriteCloser { return gzip.NewWriter(w) },
+		"deflate": func(w io.Writer) io.WriteCloser { return zlib.NewWriter(w) },
+	} {
+		var packed bytes.Buffer
+		w := pack(&packed)
+		_, _ = io.WriteString(w, text)
+		_ = w.Close()
+		g.backend = func(w http.ResponseWriter, _ *http.Request) error {
+			w.Header().Set("Content-Type", "application/json")
+			w.Header().Set("Content-Encoding", coding)
+			w.WriteHeader(402)
+			_, err := w.Write(packed.Bytes())
+			return err
+		}
+		_, answer := g.wantServed(request("GET", "/v1/charges", g.live))
+		if rec := g.lastRecord(); rec.ErrorType != "card_error" || rec.ErrorCode != "card_declined" || !strings.HasPrefix(rec.ErrorMessage, "No. No.") {
+			t.Errorf("%s: record has %q %q %q", coding, rec.ErrorType, rec.ErrorCode, rec.ErrorMessage)
+		}
+		if !bytes.Equal(answer.Body.Bytes(), packed.Bytes()) {
+			t.Errorf("%s: the answer was changed", coding)
+		}
+	}
+}
+
+// TestRecordTimesTheBackend: the time of the backend ends when it has answered, the gateway's own goes on.
+func TestRecordTimesTheBackend(t *testing.T) {
+	t.Parallel()
+	g := newGateway(t, nil)
+	at := time.Now()
+	g.now.Store(&at)
+	after := at.Add(2 * time.Second)
+	g.backend = func(w http.ResponseWriter, _ *http.Request) error {
+		g.now.Store(&after)
+		return nil
+	}
+	g.wantServed(request("GET", "/v1/charges", g.live))
+	if rec := g.lastRecord(); rec.Upstream != 2*time.Second || rec.Duration < rec.Upstream {
+		t.Errorf("got upstream %v of %v, want 2s", rec.Upstream, rec.Duration)
+	}
+}
+
+// TestRecordOfHead: what a handler writes for a HEAD request is not sent, and not counted.
+func TestRecordOfHead(t *testing.T) {
+	t.Parallel()
+	g := newGateway(t, nil)
+	g.wantServed(request("HEAD", "/v1/charges", g.live))
+	if rec := g.lastRecord(); rec.BytesOut != 0 {
+		t.Errorf("got bytes_out %d, want 0", rec.BytesOut)
 	}
 }
 
@@ -162,8 +230,58 @@ func TestRotationShows(t *testing.T) {
 	if got := w.Header().Get("Keystile-Key-Expires"); got != end.UTC().Format(http.TimeFormat) {
 		t.Errorf("Keystile-Key-Expires %q, want %v", got, end)
 	}
+	if g.lastRecord().SuccessorUsed {
+		t.Error("the record of the old key says that the successor was used")
+	}
 	_, w = g.wantServed(request("GET", "/v1/customers", next.Reveal()))
 	if got := w.Header().Get("Keystile-Key-Expires"); got != "" {
 		t.Errorf("the new key's answer says Keystile-Key-Expires %q", got)
+	}
+	if !g.lastRecord().SuccessorUsed {
+		t.Error("the record of the new key does not say that the successor was used")
+	}
+}
+
+// TestRecordHidesUserinfoWithoutQuery: what is refused is recorded too, and a target may carry a password before its host, or
+// anything behind a "#".
+func TestRecordHidesUserinfoWithoutQuery(t *testing.T) {
+	t.Parallel()
+	g := newGateway(t, nil)
+	for _, target := range []string{
+		"http://legacykey-81fe02c:pw-81fe02c@api.example.com/v1/charges", "http://pw-81fe02c@api.example.com/v1/charges?a=1", "/v1/charges#pw-81fe02c",
+	} {
+		r := request("GET", "/v1/charges", g.live)
+		r.RequestURI = target
+		g.wantDenied(r, 400, "request_malformed")
+		if rec := g.lastRecord(); strings.Contains(rec.Target, "81fe02c") || rec.Target == "" {
+			t.Errorf("%s: the record has the target %q", target, rec.Target)
+		}
+	}
+}
+
+// TestRecordHidesAnImportedTokenElsewhere: a token of foreign spelling cannot be told from other text, but the gateway knows
+// the one that it has just accepted.
+func TestRecordHidesAnImportedTokenElsewhere(t *testing.T) {
+	t.Parallel()
+	g := newGateway(t, nil)
+	const token = "legacy-81fe02c-key"
+	if _, err := g.store.ImportKeys(t.Context(), testActor, []keystore.ImportParams{{
+		KeyParams: keystore.KeyParams{Account: g.a.ID, Mode: policy.ModeLive, Kind: policy.KindSecret, Name: "legacy"}, Token: policy.TokenFrom(token),
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	g.backend = func(w http.ResponseWriter, _ *http.Request) error {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusBadRequest)
+		_, err := io.WriteString(w, `{"error":{"type":"t","code":"c","message":"no such key: `+token+`"}}`)
+		return err
+	}
+	g.wantServed(request("GET", "/v1/customers/"+token, token, "User-Agent", "x "+token, "Idempotency-Key", token+"-1"))
+	rec := g.lastRecord()
+	if rec.ErrorMessage == "" || rec.Path == "" || rec.Key == "" {
+		t.Fatalf("record %+v", rec)
+	}
+	if text, _ := rec.MarshalJSON(); strings.Contains(string(text), token) {
+		t.Errorf("the record holds the token: %s", text)
 	}
 }

@@ -8,7 +8,10 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync/atomic"
+
+	"github.com/keystile/keystile/requestlog"
 )
 
 // maxSniffed is how much of an error answer's body is looked at for the record.
@@ -26,7 +29,9 @@ type responseWriter struct {
 	bytes  atomic.Int64 // body bytes sent; of a hijacked connection, bytes written to it
 	wrote  bool         // the final header is out
 	// sniffed holds the beginning of an error answer's JSON body; nil means that it is not wanted.
-	sniffed []byte
+	sniffed  []byte
+	coding   string // Content-Encoding of what is sniffed
+	captured bool   // the body is shown to the capture
 }
 
 // Unwrap lets http.ResponseController reach deadlines and full-duplex mode. Flush and Hijack are answered here.
@@ -55,6 +60,10 @@ func (w *responseWriter) begin(status int) {
 	}
 	if status >= http.StatusBadRequest && !w.x.denied && jsonAnswer(h) {
 		w.sniffed = make([]byte, 0, maxSniffed)
+		w.coding = coding(h)
+	}
+	if w.x.capture != nil {
+		w.captured = w.x.captureResponse(status, h)
 	}
 	if long := h["Content-Length"]; len(long) == 1 && len(long[0]) > 6 {
 		if n, err := strconv.ParseInt(long[0], 10, 64); err == nil && n >= largeAnswer {
@@ -63,10 +72,14 @@ func (w *responseWriter) begin(status int) {
 	}
 }
 
-// jsonAnswer says whether the body of an answer is JSON in clear.
+// jsonAnswer says whether the body of an answer is JSON, whatever kind of it, and however it is packed.
 func jsonAnswer(h http.Header) bool {
-	types, codings := h["Content-Type"], h["Content-Encoding"]
-	return len(types) == 1 && len(codings) == 0 && len(types[0]) >= 16 && types[0][:16] == "application/json"
+	types := h["Content-Type"]
+	if len(types) != 1 {
+		return false
+	}
+	kind, _, _ := strings.Cut(types[0], ";")
+	return requestlog.IsJSON(strings.ToLower(strings.TrimSpace(kind)))
 }
 
 func (w *responseWriter) Write(p []byte) (int, error) {
@@ -79,6 +92,9 @@ func (w *responseWriter) Write(p []byte) (int, error) {
 	w.sniff(p)
 	n, err := w.ResponseWriter.Write(p)
 	w.bytes.Add(int64(n))
+	if w.captured {
+		w.x.capture.WroteResponse(p[:max(n, 0)])
+	}
 	return n, err
 }
 
@@ -91,7 +107,7 @@ func (w *responseWriter) ReadFrom(src io.Reader) (total int64, err error) {
 		w.begin(http.StatusOK)
 	}
 	to, ok := w.ResponseWriter.(io.ReaderFrom)
-	if !ok || w.sniffed != nil {
+	if !ok || w.sniffed != nil || w.captured {
 		return io.Copy(writerOnly{w}, src)
 	}
 	// A limited reader around a file is known to the kernel's way, one around another is not.

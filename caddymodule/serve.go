@@ -135,10 +135,22 @@ func (x *exchange) judge(r *http.Request) {
 	if sampled {
 		g.metrics.decide(g.now().Sub(began))
 	}
+	if x.outdated(x.start) {
+		x.verdict.decision.Reason = policy.ReasonGatewayUnavailable
+		return
+	}
+	x.limitRate()
 	if x.verdict.decision.Reason == policy.ReasonAPIKeyInvalid && !g.throttle.allow(q.Client, x.start) {
 		// Only now, so that a valid key is never slowed by what others try from its address.
 		x.verdict.decision.Reason = policy.ReasonRateLimit
 	}
+}
+
+// outdated says whether what this node knows of keys is too old to decide on the request: it was cut off from the store that
+// it shares with others for longer than max_staleness. What has no key, or is no request, is answered as ever.
+func (x *exchange) outdated(now time.Time) bool {
+	q := &x.question
+	return x.looked && !q.Malformed && !q.BadMethod && x.gate.store.Stale(now)
 }
 
 // identifyKey finds the key that the request presents, and removes the credential from wherever it may stand: the backend
@@ -148,6 +160,7 @@ func (x *exchange) identifyKey(header http.Header, sampled bool) {
 	token, state := presented(header, h.keyName)
 	h.dropCredentials(header)
 	q.Credential = state
+	x.capture.Presented(token)
 	if state != policy.CredentialKnown {
 		return
 	}
@@ -159,6 +172,9 @@ func (x *exchange) identifyKey(header http.Header, sampled bool) {
 	}
 	x.verdict.key = key
 	x.mask = key.Mask
+	if x.foreign {
+		x.record.Conceal(token) // nobody else can tell it from other text
+	}
 }
 
 // dropCredentials removes the key from wherever it may stand.
@@ -178,9 +194,11 @@ func (x *exchange) lookup(token string, sampled bool) *keystore.Key {
 		if !g.store.HasImported() {
 			return nil
 		}
+		x.foreign = true
 	default:
 		return nil
 	}
+	x.looked = true
 	digest := policy.DigestOf(token)
 	if !sampled {
 		key, hit := g.store.Lookup(&digest)
@@ -220,6 +238,7 @@ func (x *exchange) forward(r *http.Request, next caddyhttp.Handler) error {
 	if r.Body != nil && r.Body != http.NoBody {
 		x.body.ReadCloser, x.body.x = r.Body, x
 		r.Body = &x.body
+		x.captureRequest(r)
 	}
 	if x.handler.Upstreams != nil {
 		next = x.handler.Upstreams.forMode(x.verdict.principal())
@@ -229,6 +248,7 @@ func (x *exchange) forward(r *http.Request, next caddyhttp.Handler) error {
 		x.watch(nil)
 	}
 	err := next.ServeHTTP(&x.response, r)
+	x.left = x.gate.now()
 	if x.cancel != nil {
 		x.cancel(nil)
 	}
@@ -249,7 +269,7 @@ func (x *exchange) failed(err error) error {
 		return err
 	}
 	if x.revoked.Load() {
-		x.verdict.decision = x.refusal // the backend is not to blame
+		x.verdict.decision = *x.refusal // the backend is not to blame
 		return x.deny()
 	}
 	if !unreachable {

@@ -10,10 +10,9 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/keystile/keystile/admin/api"
+	"github.com/keystile/keystile/admin/auth"
 	"github.com/keystile/keystile/admin/webhook"
 	"github.com/keystile/keystile/keystore"
-	"github.com/keystile/keystile/keystore/boltstore"
-	"github.com/keystile/keystile/requestlog"
 )
 
 // pool keeps what outlives a config load: the key store with its cache, the request log with its queue, the throttle and
@@ -72,13 +71,15 @@ var errClosed = errors.New("closed")
 
 // sharedStore is a key store in the pool, opened on first use.
 type sharedStore struct {
-	path   string
+	place  storePlace
+	node   string // this process among those that share the store
 	master masterSource
 
 	mu    sync.Mutex // guards what follows; held while the store is opened
 	store *keystore.Store
 	// idempotency knows which calls of the admin API are under way, over reloads; their answers are in the store.
 	idempotency *api.StoreIdempotency
+	sessions    *auth.Sessions      // who has signed in, and who failed to
 	webhooks    *webhook.Dispatcher // the deliveries; nil: not started
 	err         error               // why it could not be opened; final
 	closed      bool
@@ -101,17 +102,17 @@ func (m masterSource) key() keystore.MasterKey {
 	return keystore.MasterKeyFile(m.file)
 }
 
-// takeStore takes the store of a path from the pool. Two configs may share it only if they agree on the master keyset:
+// takeStore takes the store of a place from the pool. Two configs may share it only if they agree on the master keyset:
 // what one of them seals, the other could not open.
-func takeStore(h *holdings, path string, master masterSource) (*sharedStore, error) {
-	s, err := take(h, poolKey{"key store", path}, func() *sharedStore {
-		return &sharedStore{path: path, master: master}
+func takeStore(h *holdings, place storePlace, master masterSource) (*sharedStore, error) {
+	s, err := take(h, poolKey{"key store", place.key()}, func() *sharedStore {
+		return &sharedStore{place: place, node: place.node(), master: master}
 	})
 	if err != nil {
 		return nil, err
 	}
 	if s.master != master {
-		return nil, fmt.Errorf("store: %s is in use with the master key of %s, not of %s: changing it needs a restart", path, s.master, master)
+		return nil, fmt.Errorf("store: %s is in use with the master key of %s, not of %s: changing it needs a restart", place, s.master, master)
 	}
 	return s, nil
 }
@@ -127,22 +128,32 @@ func (s *sharedStore) open() (*keystore.Store, error) {
 	case s.store != nil || s.err != nil:
 		return s.store, s.err
 	}
-	if s.store, s.err = openStore(s.path, s.master); s.err == nil {
-		s.idempotency = api.NewStoreIdempotency(s.store, time.Now)
+	store, err := s.openStore()
+	if err == nil {
+		if s.sessions, err = auth.NewSessions(store, time.Now, processLogger("keystile.sessions")); err != nil {
+			err = errors.Join(err, store.Close())
+		}
+	}
+	if s.err = err; err == nil {
+		s.store, s.idempotency = store, api.NewStoreIdempotency(store, time.Now)
 	}
 	return s.store, s.err
 }
 
-func openStore(path string, master masterSource) (*keystore.Store, error) {
-	backend, err := boltstore.Open(path, boltstore.Options{})
+func (s *sharedStore) openStore() (*keystore.Store, error) {
+	backend, err := s.place.open()
 	if err != nil {
 		return nil, err
 	}
+	version, _ := caddy.Version()
 	// not the config's context and logger: the store outlives both
 	store, err := keystore.Open(context.Background(), keystore.Options{
 		Backend:   backend,
-		MasterKey: master.key(),
+		MasterKey: s.master.key(),
 		Logger:    processLogger("keystile.store"),
+		Node:      s.node,
+		Version:   version,
+		CopyFile:  s.place.copyFile(),
 	})
 	if err != nil {
 		// keystore.Open closes the backend that it refuses
@@ -151,9 +162,9 @@ func openStore(path string, master masterSource) (*keystore.Store, error) {
 	return store, nil
 }
 
-// probe says what of the store's file would stop it from being opened, without opening, locking or creating anything.
+// probe says what would stop the store from being opened, without opening, locking or creating anything.
 func (s *sharedStore) probe() error {
-	if err := boltstore.Probe(s.path); err != nil {
+	if err := s.place.probe(); err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
 	return nil
@@ -171,49 +182,6 @@ func (s *sharedStore) Destruct() error {
 		s.webhooks.Close()
 	}
 	return s.store.Close()
-}
-
-// sharedLog is a request log in the pool, opened on first use.
-type sharedLog struct {
-	dir   string
-	usage usageObserver
-
-	mu     sync.Mutex // guards what follows; held while the log is opened
-	log    *requestlog.Log
-	err    error // why it could not be opened; final
-	closed bool
-}
-
-func takeLog(h *holdings, dir string) (*sharedLog, error) {
-	return take(h, poolKey{"request log", dir}, func() *sharedLog { return &sharedLog{dir: dir} })
-}
-
-// open opens the log, or gives the one that is open.
-func (l *sharedLog) open() (*requestlog.Log, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	switch {
-	case l.closed:
-		return nil, errClosed
-	case l.log != nil || l.err != nil:
-		return l.log, l.err
-	}
-	l.log, l.err = requestlog.Open(requestlog.Options{Dir: l.dir, Logger: processLogger("keystile.request_log")})
-	if l.err == nil {
-		l.log.Observe(l.usage.observe)
-	}
-	return l.log, l.err
-}
-
-// Destruct stores what is queued and closes the log when the last config has let go of it.
-func (l *sharedLog) Destruct() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.closed = true
-	if l.log == nil {
-		return nil
-	}
-	return l.log.Close()
 }
 
 // Destruct has nothing to close: the throttle is memory.

@@ -120,7 +120,8 @@ func (g *streamRegistry) sweep() (ended int) {
 			shard.mu.Lock()
 			if s.shard != nil {
 				if !again {
-					s.x.refusal = now
+					refusal := now // so that only those that end cost an allocation
+					s.x.refusal = &refusal
 					ended++
 				}
 				s.end()
@@ -168,11 +169,19 @@ func (x *exchange) judgeAgain() policy.Decision {
 	if v.key == nil {
 		return policy.Decision{Reason: policy.ReasonOpen}
 	}
+	if x.gate.store.Closed() {
+		// A reload has changed over to another store: that a key has ended would be heard of there and not here. Fail closed.
+		return policy.Decision{Reason: policy.ReasonGatewayUnavailable}
+	}
 	key, _ := x.gate.store.Lookup(&v.key.Digest)
 	if key == nil {
 		return policy.Decision{Reason: policy.ReasonAPIKeyInvalid}
 	}
-	at := x.gate.store.JudgedAt(key, x.gate.now())
+	now := x.gate.now()
+	if x.outdated(now) {
+		return policy.Decision{Reason: policy.ReasonGatewayUnavailable}
+	}
+	at := x.gate.store.JudgedAt(key, now)
 	return x.handler.rules.Decide(&key.Principal, &x.question, x.gate.store.Directory(), at)
 }
 

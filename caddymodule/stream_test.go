@@ -56,6 +56,7 @@ func TestStreamsOfRevokedKeysEnd(t *testing.T) {
 			})
 			return err
 		},
+		"of a store that is no longer used": func(g *testGateway, _ *keystore.Key) error { return g.store.Close() },
 		"limited": func(g *testGateway, k *keystore.Key) error {
 			_, err := g.store.UpdateKey(context.Background(), testActor, k.ID, keystore.KeyPatch{IPRanges: keystore.To([]string{"203.0.113.0/24"})})
 			return err

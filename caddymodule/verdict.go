@@ -22,6 +22,8 @@ type verdict struct {
 	decision  policy.Decision
 	// key is nil unless the request presented a key that exists, ended or not.
 	key *keystore.Key
+	// upstream is the backend that the short way has chosen; nil: none, or reverse_proxy has chosen it.
+	upstream *backend
 }
 
 // verdictOf answers what the directive decided on the request, nil if it has not run.
@@ -72,7 +74,7 @@ func (v *verdict) placeholder(name string) (any, bool) {
 		if name == "http.auth.user.id" && v.key != nil {
 			return v.key.ID, true
 		}
-		return nil, false
+		return v.upstream.placeholder(name)
 	}
 	d := &v.decision
 	switch name[len(prefix):] {

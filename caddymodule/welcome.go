@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/keystile/keystile/admin/auth"
 	"github.com/keystile/keystile/keystore"
 	"github.com/keystile/keystile/policy"
 )
@@ -26,6 +27,11 @@ func (a *App) welcome(g *gate) error {
 		return err
 	}
 	ctx, actor := context.Background(), keystore.Actor{Kind: "system", Name: "first start"}
+	// Of several nodes that start on one new store, one makes it. Nobody gives the claim back: the others come within
+	// seconds, or find the account.
+	if first, err := g.store.ClaimAnswer(ctx, "first start", "demo account"); err != nil || !first {
+		return err
+	}
 	account, keys, err := g.store.CreateAccount(ctx, actor, keystore.AccountParams{Name: "Demo account"})
 	if err != nil {
 		return fmt.Errorf("making the demo account: %w", err)
@@ -38,7 +44,11 @@ func (a *App) welcome(g *gate) error {
 		if err != nil {
 			return fmt.Errorf("revealing the demo account's sandbox key: %w", err)
 		}
-		return printWelcome(a.run.stdout, account.ID, token, a.demoURL())
+		link, err := a.firstOwner(ctx, g, actor)
+		if err != nil {
+			return err
+		}
+		return printWelcome(a.run.stdout, account.ID, token, a.demoURL(), link)
 	}
 	return errors.New("the demo account has no sandbox secret key")
 }
@@ -55,7 +65,21 @@ func emptyStore(snapshot *keystore.Snapshot) (bool, error) {
 	return len(accounts) == 0 && len(organizations) == 0, nil
 }
 
-func printWelcome(w io.Writer, account string, token policy.Token, url string) error {
+// firstOwner invites the first owner, and answers the link. It is none if no site has a dashboard: `keystile member invite
+// --owner` makes another at any time.
+func (a *App) firstOwner(ctx context.Context, g *gate, actor keystore.Actor) (policy.Token, error) {
+	url := a.adminURL()
+	if url == "" {
+		return policy.Token{}, nil
+	}
+	_, token, err := g.store.InviteMember(ctx, actor, keystore.MemberParams{Grants: []keystore.Grant{{Role: keystore.RoleOwner}}}, auth.InvitationLifetime)
+	if err != nil {
+		return policy.Token{}, fmt.Errorf("inviting the first owner: %w", err)
+	}
+	return policy.TokenFrom(auth.InvitationLink(url, token)), nil
+}
+
+func printWelcome(w io.Writer, account string, token policy.Token, url string, link policy.Token) error {
 	var b strings.Builder
 	b.WriteString("\nKeystile made a new key store, and in it a demo account with four keys.\n\n")
 	fmt.Fprintf(&b, "  Account             %s\n", account)
@@ -68,6 +92,9 @@ func printWelcome(w io.Writer, account string, token policy.Token, url string) e
 		fmt.Fprintf(&b, "Try it:\n\n  curl %s%s -u %s:\n\n", insecure, url, token.Reveal())
 	}
 	fmt.Fprintf(&b, "See all of its keys:\n\n  keystile key list --account %s\n\n", account)
+	if !link.IsZero() {
+		fmt.Fprintf(&b, "Become the owner of this installation. The link opens once, within 24 hours;\nkeystile member invite --owner makes another:\n\n  %s\n\n", link.Reveal())
+	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }

@@ -139,7 +139,7 @@ func TestDemoURL(t *testing.T) {
 func TestPrintWelcomeWithoutSite(t *testing.T) {
 	t.Parallel()
 	var b bytes.Buffer
-	if err := printWelcome(&b, "acct_1", policy.TokenFrom("sk_test_abc"), ""); err != nil {
+	if err := printWelcome(&b, "acct_1", policy.TokenFrom("sk_test_abc"), "", policy.Token{}); err != nil {
 		t.Fatal(err)
 	}
 	if got := b.String(); strings.Contains(got, "curl") || !strings.Contains(got, "sk_test_abc") {

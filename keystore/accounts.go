@@ -19,7 +19,10 @@ func (s *Store) CreateAccount(ctx context.Context, by Actor, p AccountParams) (*
 		if err := checkVersion("default_api_version", p.DefaultVersion); err != nil {
 			return err
 		}
-		made = &Account{Name: p.Name, DefaultVersion: p.DefaultVersion, CreatedAt: c.now}
+		if err := p.RateLimit.check("rate_limit"); err != nil {
+			return err
+		}
+		made = &Account{Name: p.Name, DefaultVersion: p.DefaultVersion, RateLimit: p.RateLimit, CreatedAt: c.now}
 		if p.Organization != "" {
 			o, err := c.organization("organization", p.Organization)
 			if err != nil {
@@ -75,7 +78,8 @@ func (s *Store) UpdateAccount(ctx context.Context, by Actor, id string, p Accoun
 		if err := c.patchAccount(&next, &p); err != nil {
 			return err
 		}
-		if next.Name == old.Name && next.Organization == old.Organization && next.DefaultVersion == old.DefaultVersion {
+		if next.Name == old.Name && next.Organization == old.Organization && next.DefaultVersion == old.DefaultVersion &&
+			next.RateLimit == old.RateLimit {
 			return nil
 		}
 		now = &next
@@ -108,6 +112,15 @@ func (c *change) patchAccount(a *Account, p *AccountPatch) error {
 			a.Organization = o.ID
 		}
 	}
+	if p.RateLimit.Set {
+		a.RateLimit = RateLimit{}
+		if !p.RateLimit.Null {
+			a.RateLimit = p.RateLimit.Value
+		}
+		if err := a.RateLimit.check("rate_limit"); err != nil {
+			return err
+		}
+	}
 	if p.DefaultVersion.Set {
 		a.DefaultVersion = ""
 		if !p.DefaultVersion.Null {
@@ -121,7 +134,7 @@ func (c *change) patchAccount(a *Account, p *AccountPatch) error {
 }
 
 // Connect makes one account a connected account of another, so that keys of account may act on it. Accounts may be
-// connected to any depth. An account is not connected to itself, nor twice.
+// connected to any depth, and none to itself. Connecting what is connected is no change, and no error.
 func (s *Store) Connect(ctx context.Context, by Actor, account, connected string) (*Account, error) {
 	return s.changeConnections(ctx, by, account, connected, EventAccountConnected,
 		func(c *change, a *Account) ([]string, error) {
@@ -135,7 +148,7 @@ func (s *Store) Connect(ctx context.Context, by Actor, account, connected string
 			at, found := slices.BinarySearch(a.Connections, child.ID)
 			switch {
 			case found:
-				return nil, conflict("connected_id", "the account is connected already")
+				return a.Connections, nil
 			case len(a.Connections) >= MaxConnections:
 				return nil, conflict("connected_id", "the account has %d connected accounts, more are not possible", MaxConnections)
 			}
@@ -171,6 +184,9 @@ func (s *Store) changeConnections(
 		next := *old
 		if next.Connections, err = edit(c, old); err != nil {
 			return err
+		}
+		if now = old; slices.Equal(next.Connections, old.Connections) {
+			return nil
 		}
 		now = &next
 		if err := c.putAccount(now); err != nil {

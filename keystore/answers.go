@@ -17,6 +17,11 @@ import (
 const (
 	maxAnswers     = 100_000
 	maxAnswerBytes = 256 << 20 // sealed, of all together
+
+	// Secrets that are kept for minutes have room of their own beyond that: who fills the room for answers keeps nobody from
+	// getting a verification code.
+	maxSecrets     = 20_000
+	maxSecretBytes = 16 << 20
 )
 
 // Answer is a saved answer of the admin API, for who repeats a call with its idempotency key. It may hold a token: at rest
@@ -89,15 +94,16 @@ func (s *Store) FindAnswer(ctx context.Context, caller, key string) (*Answer, er
 	s.answers.mu.Lock()
 	ref, ok := s.answers.byID[id]
 	s.answers.mu.Unlock()
-	if !ok || !s.now().Before(ref.expires) {
+	// Other nodes keep answers too, and this index does not know of them.
+	if s.shared == nil && (!ok || !s.now().Before(ref.expires)) {
 		return nil, nil //nolint:nilnil // no answer is an answer
 	}
 	row, err := s.backend.Kept(ctx, id)
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("reading a kept answer: %w", err)
-	case row == nil:
-		return nil, nil //nolint:nilnil // it expired at this very moment
+	case row == nil, !s.now().Before(row.Expires):
+		return nil, nil //nolint:nilnil // it expired at this very moment, or never was
 	case len(row.Data) < sha256.Size:
 		return nil, errors.New("a kept answer is cut off")
 	}
@@ -110,11 +116,13 @@ func (s *Store) FindAnswer(ctx context.Context, caller, key string) (*Answer, er
 }
 
 // AnswersFull says whether there is no room for one more answer. What has expired makes room first.
-func (s *Store) AnswersFull() bool {
+func (s *Store) AnswersFull() bool { return s.keptFull(maxAnswers, maxAnswerBytes) }
+
+func (s *Store) keptFull(most, bytes int) bool {
 	full := func() bool {
 		s.answers.mu.Lock()
 		defer s.answers.mu.Unlock()
-		return len(s.answers.byID) >= maxAnswers || s.answers.bytes >= maxAnswerBytes
+		return len(s.answers.byID) >= most || s.answers.bytes >= bytes
 	}
 	if !full() {
 		return false
@@ -126,9 +134,13 @@ func (s *Store) AnswersFull() bool {
 // loadAnswers builds the index.
 func (s *Store) loadAnswers(ctx context.Context) error {
 	s.answers = &answers{byID: make(map[string]answerRef)}
+	if !s.met.Load() {
+		return nil // the backend is away; it is asked for each answer
+	}
 	err := s.backend.LoadKept(ctx, func(r KeptRow) error {
 		s.answers.byID[r.ID] = answerRef{expires: r.Expires, size: len(r.Data)}
 		s.answers.bytes += len(r.Data)
+		s.sessionSeen(r)
 		return nil
 	})
 	if err != nil {
@@ -150,12 +162,16 @@ func (s *Store) dropAnswers() {
 			over = append(over, id)
 		}
 	}
-	if len(over) == 0 {
+	if len(over) == 0 && s.shared == nil { // those of a node that is gone are nobody's else
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
 	defer cancel()
-	if err := s.backend.Keep(ctx, nil, over); err != nil {
+	drop := func() error { return s.backend.Keep(ctx, nil, over) }
+	if s.shared != nil {
+		drop = func() error { return s.shared.DropKept(ctx, now) }
+	}
+	if err := drop(); err != nil {
 		s.logger.Warn("destroying answers whose time is over", zap.Error(err)) // the next minute tries again
 		return
 	}

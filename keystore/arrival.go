@@ -108,13 +108,18 @@ func (s *Store) insertBatch(keys []*Key) (ended, done bool) {
 		return s.closed, false
 	}
 	txn := s.db.Txn(true)
+	added := 0
 	for _, k := range keys {
+		if _, there := first[*Key](txn, tableKeys, indexID, k.ID); there {
+			continue // another node has changed it already: what it made of it is newer
+		}
+		added++
 		if err := txn.Insert(tableKeys, k); err != nil {
 			panic(fmt.Sprintf("keystore: putting an imported key into memory: %v", err)) // of the wrong type: a fault of this package
 		}
 	}
 	txn.Commit()
-	s.snap.Store(&Snapshot{txn: s.db.Txn(false), head: s.head, keys: s.snap.Load().keys + len(keys)})
+	s.snap.Store(&Snapshot{txn: s.db.Txn(false), head: s.head, keys: s.snap.Load().keys + added})
 	return false, true
 }
 

@@ -13,7 +13,8 @@ import (
 // The interface is internal: it changes with the store. Do not implement it outside of this module. What a backend must
 // do is in the conformance suite of package keystoretest.
 //
-// All methods may be called from several goroutines, but the store never has two calls of Commit under way.
+// All methods may be called from several goroutines, but the store never has two calls of Commit under way. A backend that
+// several processes write to is a [Shared] as well.
 type Backend interface {
 	// Load calls row for each stored row, and returns the head that the rows stand for. All rows are of one moment. The
 	// row's Data is valid only during the call. An error of row ends the load and is returned.
@@ -33,18 +34,14 @@ type Backend interface {
 	// Head is the newest durable head, read from where Commit wrote it and not from memory.
 	Head(ctx context.Context) (Head, error)
 
-	// Watch calls change for every commit of another process after the revision, in order, until ctx ends. A backend
-	// that nobody else can write answers [ErrSoleWriter] at once.
-	Watch(ctx context.Context, after uint64, change func(Head, []Row) error) error
-
 	// Events calls event for the events with sequence numbers from first to last, both included, in this order, or from
 	// last down to first if backwards. Bodies are valid only during the call. An error of event ends it.
 	Events(ctx context.Context, first, last uint64, backwards bool, event func(EventRow) error) error
 
 	// SaveUsage keeps the last use of keys; it is no commit, has no event, and may be lost in a crash.
 	SaveUsage(ctx context.Context, rows []UsageRow) error
-	// LoadUsage calls row for every saved use.
-	LoadUsage(ctx context.Context, row func(UsageRow) error) error
+	// LoadUsage calls row for every saved use that is not older than a time; the zero time is older than all.
+	LoadUsage(ctx context.Context, since time.Time, row func(UsageRow) error) error
 
 	// Meta is a small value that is no row, nil if there is none.
 	Meta(ctx context.Context, name string) ([]byte, error)
@@ -62,13 +59,8 @@ type Backend interface {
 	Close() error
 }
 
-// The answers of a backend that the store tells apart.
-var (
-	// ErrStale is the answer to a commit on a head that is not the backend's: somebody else wrote.
-	ErrStale = errors.New("the store was changed by somebody else")
-	// ErrSoleWriter is the answer of Watch where nobody else can write.
-	ErrSoleWriter = errors.New("nothing else writes to this backend")
-)
+// ErrStale is the answer to a commit on a head that is not the backend's: somebody else wrote.
+var ErrStale = errors.New("the store was changed by somebody else")
 
 // Table says what a row is. The numbers are stored: they never change.
 type Table uint8
@@ -81,6 +73,8 @@ const (
 	TableKey          Table = 4
 	TableAdminToken   Table = 5
 	TableWebhook      Table = 6
+	TableMember       Table = 7
+	TableSession      Table = 8
 )
 
 // Row is one stored object.
@@ -109,6 +103,7 @@ type Commit struct {
 	Next     Head // what it is afterwards
 	Rows     []Row
 	Events   []EventRow
+	Turn     bool   // whoever makes it holds the turn, see [Shared]
 	Stage    string // the stage whose rows become visible, "" none; an unknown one is an error
 }
 
@@ -140,6 +135,10 @@ func (t Table) String() string {
 		return "admin token"
 	case TableWebhook:
 		return "webhook endpoint"
+	case TableMember:
+		return "member"
+	case TableSession:
+		return "session"
 	}
 	return "row of an unknown table"
 }

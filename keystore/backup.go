@@ -87,6 +87,7 @@ func Inspect(ctx context.Context, b Backend, key MasterKey) (*Inspection, error)
 		return nil, fmt.Errorf("inspecting the key store: %w", err)
 	}
 	s := &Store{backend: b, db: db, directory: newDirectory(), intern: newInterner()}
+	s.met.Store(true)
 	found, err := s.load(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("inspecting the key store: %w", err)

@@ -25,6 +25,7 @@ type change struct {
 	stage    string   // rows that the backend has already, see Stage
 	arrival  *arrival // what they are
 	commit   *Commit  // once it is built
+	ended    []string // sessions, see forgetSeen
 }
 
 // newID is a fresh id.

@@ -20,6 +20,8 @@ const (
 	prefixImport       = "imp_"
 	prefixAdminToken   = "adm_"
 	prefixWebhook      = "we_"
+	prefixMember       = "mem_"
+	prefixSession      = "ses_"
 )
 
 // An id is its prefix, the microsecond of its making, and random characters. Ids of one store never repeat and sort by
@@ -83,7 +85,7 @@ func (m *idMaker) seen(id string) {
 
 // cutIDPrefix takes an id apart: "key_" and what follows.
 func cutIDPrefix(id string) (prefix, body string, ok bool) {
-	for _, p := range [...]string{prefixKey, prefixAccount, prefixOrganization, prefixSandbox, prefixEvent, prefixAdminToken, prefixImport, prefixWebhook} {
+	for _, p := range [...]string{prefixKey, prefixAccount, prefixOrganization, prefixSandbox, prefixEvent, prefixAdminToken, prefixImport, prefixWebhook, prefixMember, prefixSession} {
 		if body, ok = strings.CutPrefix(id, p); ok {
 			return p, body, body != ""
 		}

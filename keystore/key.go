@@ -48,6 +48,8 @@ type Key struct {
 	Successor   string    // key id: the key that replaced this one
 	Revision    uint64    // of the commit that wrote it
 
+	RateLimit uint32 // requests a second that this key may make, in place of its account's limit; 0: it has none of its own
+
 	Schedule *RotationSchedule // nil: it is not rotated by itself
 
 	// Principal is the compiled form of the rights above; Permissions and ConnectedPermissions live there only.

@@ -60,6 +60,10 @@ func (c *change) checkedKey(at string, p *KeyParams) (*Key, error) {
 		CreatedAt: c.now,
 		CreatedBy: c.actor.label(),
 		ExpiresAt: milliseconds(p.ExpiresAt),
+		RateLimit: p.RateLimit,
+	}
+	if err := checkRateLimit(at+"rate_limit", k.RateLimit); err != nil {
+		return nil, err
 	}
 	if len(p.Metadata) > 0 {
 		k.Metadata = maps.Clone(p.Metadata)

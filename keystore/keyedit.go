@@ -55,6 +55,14 @@ func (c *change) patchKey(k, old *Key, p *KeyPatch) error {
 	if err := patchPermissions("connected_permissions", k, &k.Principal.ConnectedPermissions, &p.ConnectedPermissions); err != nil {
 		return err
 	}
+	if p.RateLimit.Set {
+		if k.RateLimit = p.RateLimit.Value; p.RateLimit.Null {
+			k.RateLimit = 0
+		}
+		if err := checkRateLimit("rate_limit", k.RateLimit); err != nil {
+			return err
+		}
+	}
 	patchList(&k.IPRanges, &p.IPRanges)
 	patchList(&k.AllowedOrigins, &p.AllowedOrigins)
 	if err := c.checkKey("", k, old); err != nil {
@@ -155,5 +163,5 @@ func same(a, b *Key) bool {
 		a.Principal.Permissions.Equal(b.Principal.Permissions) &&
 		a.Principal.ConnectedPermissions.Equal(b.Principal.ConnectedPermissions) &&
 		sameList(a.IPRanges, b.IPRanges) && sameList(a.AllowedOrigins, b.AllowedOrigins) &&
-		a.ExpiresAt.Equal(b.ExpiresAt)
+		a.ExpiresAt.Equal(b.ExpiresAt) && a.RateLimit == b.RateLimit
 }

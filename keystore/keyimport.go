@@ -50,7 +50,7 @@ func (s *Store) ImportKeys(ctx context.Context, by Actor, rows []ImportParams) (
 		bad := new(ImportError)
 		seen := make(map[policy.Digest]int, len(rows))
 		for i := range rows {
-			k, err := c.importKey(fmt.Sprintf("keys[%d].", i), i, &rows[i], seen)
+			k, err := c.importKey(fmt.Sprintf("keys[%d]", i), i, &rows[i], seen)
 			if err != nil {
 				row, ok := errors.AsType[*Error](err)
 				if !ok {
@@ -74,6 +74,14 @@ func (s *Store) ImportKeys(ctx context.Context, by Actor, rows []ImportParams) (
 }
 
 func (c *change) importKey(at string, row int, p *ImportParams, seen map[policy.Digest]int) (*Key, error) {
+	if p.Wrong != nil {
+		wrong := *p.Wrong
+		if wrong.Param = at; p.Wrong.Param != "" {
+			wrong.Param += "." + p.Wrong.Param
+		}
+		return nil, &wrong
+	}
+	at += "."
 	k, err := c.importedKey(at, p, func(digest policy.Digest, field string) error {
 		if first, twice := seen[digest]; twice {
 			return conflict(at+field, "the same token stands in keys[%d] already", first)

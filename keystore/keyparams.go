@@ -20,6 +20,7 @@ type KeyParams struct {
 	AllowedOrigins       []string // publishable keys only; nil: no restriction; an empty list is refused
 	ExpiresAt            time.Time
 	Metadata             map[string]string // at most 50 pairs, keys of 40 and values of 500 characters
+	RateLimit            uint32            // requests a second; 0: its account's limit
 }
 
 // KeyPatch changes a key. Absent fields stay as they are. Null takes note, metadata, expiry, IP ranges and origins away;
@@ -32,6 +33,7 @@ type KeyPatch struct {
 	AllowedOrigins       Field[[]string]
 	ExpiresAt            Field[time.Time]
 	Metadata             Field[map[string]string] // merged pair by pair; an empty value removes its pair
+	RateLimit            Field[uint32]            // null: its account's limit
 	IfRevision           uint64                   // the revision that the key must have; 0: whatever it is
 }
 
@@ -47,6 +49,7 @@ type ImportParams struct {
 	Token  policy.Token  // zero if Digest is set
 	Digest policy.Digest // SHA-256 of the token; zero if Token is set
 	Last4  string        // with Digest: the token's last four characters, for its mask; "" if not known
+	Wrong  *Error        // what the caller has found wrong with the row, to be listed with what is found here
 }
 
 // Page asks for one page of a list, newest first.

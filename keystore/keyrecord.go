@@ -39,6 +39,9 @@ const (
 	keySchedule
 )
 
+// What came later.
+const keyRateLimit = 60
+
 const (
 	flagDefault = 1 << iota
 	flagImported
@@ -75,6 +78,7 @@ func (k *Key) encode() []byte {
 	e.uint(keyRevision, k.Revision)
 	e.string(keySealed, k.sealed)
 	e.bytes(keySchedule, k.Schedule.encode())
+	e.uint(keyRateLimit, uint64(k.RateLimit))
 	return e.finish()
 }
 
@@ -158,6 +162,8 @@ func decodeKey(in *interner, id string, data []byte) (*Key, error) {
 			k.sealed = string(value)
 		case keySchedule:
 			k.Schedule, err = decodeSchedule(value)
+		case keyRateLimit:
+			k.RateLimit, err = decodeLimit(value)
 		default:
 			err = unknownField(number)
 		}

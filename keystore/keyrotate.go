@@ -108,6 +108,7 @@ func (c *change) successor(old *Key) (*Key, error) {
 		Default:        old.Default,
 		IPRanges:       old.IPRanges,
 		AllowedOrigins: old.AllowedOrigins,
+		RateLimit:      old.RateLimit,
 		CreatedAt:      c.now,
 		CreatedBy:      c.actor.label(),
 		Predecessor:    old.ID,

@@ -2,7 +2,6 @@ package keystore
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"time"
@@ -25,6 +24,9 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		return nil, errors.Join(err, o.Backend.Close())
 	}
 	go s.work()
+	if s.shared != nil {
+		s.startNode()
+	}
 	return s, nil
 }
 
@@ -47,22 +49,30 @@ func open(ctx context.Context, o *Options) (*Store, error) {
 		intern:    newInterner(),
 	}
 	s.rules.Store(&rules{resources: o.Resources, ipv6Ranges: o.IPv6Ranges})
+	s.share(o)
 	started := time.Now()
 	if err := o.Backend.Unstage(ctx, ""); err != nil { // of an import that a crash has cut off; nobody sees it, it only takes room
 		o.Logger.Warn("removing what an unfinished import has left behind", zap.Error(err))
 	}
 	found, err := s.load(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("loading the key store: %w", err)
+	s.met.Store(err == nil)
+	if errors.Is(err, ErrAway) && s.copy != nil {
+		found, err = s.loadCopy(err)
 	}
-	if err := s.checkChain(ctx); err != nil {
+	if err == nil && s.met.Load() {
+		err = s.checkNewest(ctx, s.head) // a store whose trail was cut or edited at its end does not start
+	}
+	if err == nil && s.shared != nil && s.met.Load() {
+		err = s.join(ctx)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("loading the key store: %w", err)
 	}
 	sealed, err := s.sealedSecret(ctx, found.sealed)
 	if err != nil {
 		return nil, fmt.Errorf("loading the key store: %w", err)
 	}
-	if s.seal, err = openSealer(ctx, o, sealed); err != nil {
+	if s.seal, err = openSealer(ctx, o, s.meta, sealed); err != nil {
 		return nil, err
 	}
 	if err := s.loadAnswers(ctx); err != nil {
@@ -83,19 +93,14 @@ func open(ctx context.Context, o *Options) (*Store, error) {
 type loaded struct {
 	keys     int
 	accounts []*Account
-	sealed   string // id of a key whose token is sealed, or of a webhook endpoint; "": there is none
+	sealed   string // id of a key whose token is sealed, or of a webhook endpoint or a member; "": there is none
 }
 
 func (s *Store) load(ctx context.Context) (*loaded, error) {
 	found := new(loaded)
 	txn := s.db.Txn(true)
 	defer txn.Abort()
-	head, err := s.backend.Load(ctx, func(r Row) error {
-		if err := s.loadRow(txn, r, found); err != nil {
-			return fmt.Errorf("%s %q: %w", r.Table, r.ID, err)
-		}
-		return nil
-	})
+	head, err := s.loadRows(ctx, txn, found)
 	if err != nil {
 		return nil, err
 	}
@@ -103,9 +108,10 @@ func (s *Store) load(ctx context.Context) (*loaded, error) {
 	s.directory.load(found.accounts)
 	s.head = head
 	s.snap.Store(&Snapshot{txn: s.db.Txn(false), head: head, keys: found.keys})
-	return found, s.loadUsage(ctx)
+	return found, s.loadUsage(ctx, time.Time{})
 }
 
+// loadRow puts one row into the index.
 func (s *Store) loadRow(txn *memdb.Txn, r Row, found *loaded) error {
 	s.ids.seen(r.ID)
 	switch r.Table {
@@ -133,14 +139,7 @@ func (s *Store) loadRow(txn *memdb.Txn, r Row, found *loaded) error {
 		if err != nil {
 			return err
 		}
-		found.keys++
-		if k.sealed != "" {
-			found.sealed = k.ID
-		}
-		if k.Imported {
-			s.imported.Store(true)
-		}
-		return txn.Insert(tableKeys, k)
+		return s.loadKey(txn, k, found)
 	case TableAdminToken:
 		t, err := decodeAdminToken(r.ID, r.Data)
 		if err != nil {
@@ -154,25 +153,23 @@ func (s *Store) loadRow(txn *memdb.Txn, r Row, found *loaded) error {
 		}
 		found.sealed = w.ID
 		return txn.Insert(tableWebhooks, w)
+	case TableMember:
+		m, err := decodeMember(r.ID, r.Data)
+		if err != nil {
+			return err
+		}
+		if m.sealed != "" {
+			found.sealed = m.ID
+		}
+		return txn.Insert(tableMembers, m)
+	case TableSession:
+		session, err := decodeSession(r.ID, r.Data)
+		if err != nil {
+			return err
+		}
+		return txn.Insert(tableSessions, session)
 	}
 	return errors.New("written by a newer version of the program")
-}
-
-// checkChain compares the newest event with the head: a store whose trail was cut or edited at its end does not start.
-func (s *Store) checkChain(ctx context.Context) error {
-	if s.head.Events == 0 {
-		return nil
-	}
-	seen := false
-	err := s.backend.Events(ctx, s.head.Events, s.head.Events, false, func(e EventRow) error {
-		seen = sha256.Sum256(e.Body) == s.head.Hash
-		s.ids.seen(eventID(e.Body)) // ids rise along the chain, also if the clock was set back
-		return nil
-	})
-	if err == nil && !seen {
-		err = fmt.Errorf("the newest event (%d) is missing or is not the one that the store's head names", s.head.Events)
-	}
-	return err
 }
 
 // work does what needs no caller until Close: it saves the usage, and it settles a commit whose outcome is unknown.
@@ -191,6 +188,7 @@ func (s *Store) work() {
 			if err := s.saveUsage(ctx); err != nil {
 				s.logger.Warn("saving when keys were last used", zap.Error(err))
 			}
+			s.refreshUsage(ctx)
 			cancel()
 		case <-settle.C:
 			s.settle()

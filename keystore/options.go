@@ -22,6 +22,11 @@ type Options struct {
 	Now    func() time.Time // nil: [time.Now]
 	Rand   io.Reader        // nil: crypto/rand. Tokens and ids are made of it
 
+	Node         string        // names this process to others that share the backend; required if it is [Shared]
+	Version      string        // of the program, for lists of nodes
+	MaxStaleness time.Duration // see [Store.SetMaxStaleness]; 0: [DefaultMaxStaleness]
+	CopyFile     string        // keeps the last state here if the backend is [Shared], for a start without it; "": nowhere
+
 	CacheEntries int                        // keys in the cache; 0: [DefaultCacheEntries]
 	IPv6Ranges   bool                       // accept IPv6 in IP ranges; can be changed by [Store.SetIPv6Ranges]
 	Resources    func(resource string) bool // says whether permissions may name it; nil: all; see [Store.SetResources]
@@ -33,6 +38,9 @@ func (o *Options) complete() error {
 	}
 	if o.MasterKey == nil {
 		return errors.New("opening the key store: no master key given")
+	}
+	if _, shared := o.Backend.(Shared); shared && o.Node == "" {
+		return errors.New("opening the key store: other processes write to it too, and this one has no name")
 	}
 	if o.CacheEntries < 0 {
 		return errors.New("opening the key store: the number of cache entries is negative")

@@ -173,6 +173,10 @@ func idOf(row any) string {
 		return r.ID
 	case *WebhookEndpoint:
 		return r.ID
+	case *Member:
+		return r.ID
+	case *Session:
+		return r.ID
 	}
 	return ""
 }

@@ -29,6 +29,12 @@ const (
 	accountRevision
 )
 
+// What came later.
+const (
+	accountLiveRate    = 30
+	accountSandboxRate = 31
+)
+
 const (
 	sandboxID = iota + 1
 	sandboxAccount
@@ -79,6 +85,8 @@ func (a *Account) encode() []byte {
 	e.string(accountDefaultSandbox, a.DefaultSandbox)
 	e.time(accountCreatedAt, a.CreatedAt)
 	e.uint(accountRevision, a.Revision)
+	e.uint(accountLiveRate, uint64(a.RateLimit.Live))
+	e.uint(accountSandboxRate, uint64(a.RateLimit.Sandbox))
 	return e.finish()
 }
 
@@ -102,6 +110,10 @@ func decodeAccount(in *interner, id string, data []byte) (*Account, error) {
 			a.CreatedAt, err = decodeTime(value)
 		case accountRevision:
 			a.Revision, err = decodeUint(value)
+		case accountLiveRate:
+			a.RateLimit.Live, err = decodeLimit(value)
+		case accountSandboxRate:
+			a.RateLimit.Sandbox, err = decodeLimit(value)
 		default:
 			err = unknownField(number)
 		}

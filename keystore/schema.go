@@ -25,6 +25,8 @@ const (
 	tableKeys          = "keys"
 	tableAdminTokens   = "admin_tokens"
 	tableWebhooks      = "webhook_endpoints"
+	tableMembers       = "members"
+	tableSessions      = "sessions"
 
 	indexID           = "id"
 	indexDigest       = "digest"
@@ -32,6 +34,8 @@ const (
 	indexOrganization = "organization"
 	indexDue          = "due"
 	indexAccount      = "account"
+	indexEmail        = "email"
+	indexMember       = "member"
 )
 
 func schema() *memdb.DBSchema {
@@ -77,6 +81,43 @@ func schema() *memdb.DBSchema {
 			write: func(w *WebhookEndpoint) []byte { return idKey(w.ID) },
 			read:  readID,
 		})),
+		tableMembers: table(tableMembers,
+			unique(indexID, indexer[*Member]{
+				write: func(m *Member) []byte { return idKey(m.ID) },
+				read:  readID,
+			}),
+			&memdb.IndexSchema{Name: indexEmail, Unique: true, AllowMissing: true, Indexer: indexer[*Member]{
+				write: func(m *Member) []byte {
+					if m.Email == "" {
+						return nil
+					}
+					return idKey(m.Email)
+				},
+				read: readID,
+			}},
+			// Of open invitations.
+			&memdb.IndexSchema{Name: indexDigest, Unique: true, AllowMissing: true, Indexer: indexer[*Member]{
+				write: func(m *Member) []byte {
+					if m.Invitation == (policy.Digest{}) {
+						return nil
+					}
+					return append([]byte(nil), m.Invitation[:]...)
+				},
+				read: readDigest,
+			}}),
+		tableSessions: table(tableSessions,
+			unique(indexID, indexer[*Session]{
+				write: func(s *Session) []byte { return idKey(s.ID) },
+				read:  readID,
+			}),
+			unique(indexDigest, indexer[*Session]{
+				write: func(s *Session) []byte { return append([]byte(nil), s.Digest[:]...) },
+				read:  readDigest,
+			}),
+			unique(indexMember, indexer[*Session]{
+				write: func(s *Session) []byte { return groupKey(s.Member, 0, s.ID) },
+				read:  readGroup,
+			})),
 		tableKeys: table(tableKeys,
 			unique(indexID, indexer[*Key]{
 				write: func(k *Key) []byte { return idKey(k.ID) },

@@ -28,14 +28,19 @@ var checkFor = []byte("keystile keyset check")
 
 // openSealer opens the master keyset. sealedSecret names what is sealed, "" if nothing is: while there is something, a lost
 // keyset or another one is refused, because it could never be opened again.
-func openSealer(ctx context.Context, o *Options, sealedSecret string) (*sealer, error) {
-	stored, err := o.Backend.Meta(ctx, metaKeyset)
+func openSealer(ctx context.Context, o *Options, meta func(context.Context, string) ([]byte, error), sealedSecret string) (*sealer, error) {
+	stored, err := meta(ctx, metaKeyset)
 	if err != nil {
 		return nil, fmt.Errorf("opening the key store: reading what its master key is: %w", err)
 	}
+	_, shared := o.Backend.(Shared)
 	handle, err := o.MasterKey.load()
 	if errors.Is(err, errNoMasterKey) {
-		if stored != nil && sealedSecret != "" {
+		switch {
+		case stored != nil && shared:
+			return nil, fmt.Errorf("%v is missing, and the key store has one already (keyset %s): all nodes need the same master key, "+
+				"so copy it from another node; nothing was changed", o.MasterKey, keysetName(stored))
+		case stored != nil && sealedSecret != "":
 			return nil, fmt.Errorf("%v is missing, but the key store holds what is sealed under it (keyset %s): "+
 				"put it back from your backup; nothing was changed", o.MasterKey, keysetName(stored))
 		}
@@ -49,13 +54,16 @@ func openSealer(ctx context.Context, o *Options, sealedSecret string) (*sealer, 
 		return nil, fmt.Errorf("opening the master key: %v cannot be used for sealing: %w", o.MasterKey, err)
 	}
 	s := &sealer{aead: primitive}
+	other := func(stored []byte) error {
+		return fmt.Errorf("%v holds another keyset (%d) than the one that the key store's secrets are sealed under (%s): "+
+			"put the right one back; nothing was changed", o.MasterKey, primaryID(handle), keysetName(stored))
+	}
 	if stored != nil {
-		if s.opens(stored) {
+		switch {
+		case s.opens(stored):
 			return s, nil
-		}
-		if sealedSecret != "" {
-			return nil, fmt.Errorf("%v holds another keyset (%d) than the one that the key store's secrets are sealed under (%s): "+
-				"put the right one back; nothing was changed", o.MasterKey, primaryID(handle), keysetName(stored))
+		case shared || sealedSecret != "": // where others write too, something may be sealed by now
+			return nil, other(stored)
 		}
 	}
 	check, err := primitive.Encrypt([]byte(sealedCheck), checkFor)
@@ -65,7 +73,9 @@ func openSealer(ctx context.Context, o *Options, sealedSecret string) (*sealer, 
 	value := append(binary.BigEndian.AppendUint32(nil, primaryID(handle)), check...)
 	swapped, err := o.Backend.SwapMeta(ctx, metaKeyset, stored, value)
 	if err == nil && !swapped {
-		err = errors.New("another process was faster; start again")
+		if stored, err = o.Backend.Meta(ctx, metaKeyset); err == nil && !s.opens(stored) { // another process was faster
+			err = other(stored)
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("opening the key store: noting its master key: %w", err)

@@ -109,7 +109,7 @@ func (s *Store) VerificationKeys(ctx context.Context) ([]VerificationKey, error)
 }
 
 func (s *Store) signingKeys(ctx context.Context) ([]signingKey, error) {
-	sealed, err := s.backend.Meta(ctx, metaSigning)
+	sealed, err := s.meta(ctx, metaSigning)
 	if err != nil {
 		return nil, fmt.Errorf("reading the signing keys: %w", err)
 	}
@@ -142,6 +142,9 @@ func (s *Store) makeSigningKey(ctx context.Context) ([]signingKey, error) {
 		return nil, fmt.Errorf("saving a signing key: %w", err)
 	}
 	if swapped {
+		if s.shared != nil {
+			s.rememberMeta(metaSigning, sealed)
+		}
 		s.logger.Info("made the key that signs assertions", zap.String("key_id", thumbprint(made[0].public())))
 		return made, nil
 	}
@@ -185,7 +188,7 @@ func (s *Store) sealedSecret(ctx context.Context, sealedKey string) (string, err
 	if sealedKey != "" {
 		return sealedKey, nil
 	}
-	sealed, err := s.backend.Meta(ctx, metaSigning)
+	sealed, err := s.meta(ctx, metaSigning)
 	if err != nil {
 		return "", fmt.Errorf("reading the signing keys: %w", err)
 	}

@@ -16,6 +16,7 @@ import (
 type Store struct {
 	// Constant after Open.
 	backend   Backend
+	shared    Shared // the backend, if other processes write to it too; else nil
 	logger    *zap.Logger
 	now       func() time.Time
 	db        *memdb.MemDB
@@ -42,7 +43,15 @@ type Store struct {
 	intern  *interner
 	pending *change // its commit failed, and whether it is durable could not be told yet
 	closed  bool
-	arrival *arrival // of the import at work, nil if there is none
+	arrival *arrival    // of the import at work, nil if there is none
+	copy    *copyKeeper // keeps the last state on this machine; nil: nobody does
+
+	fresh    freshness                         // of what is in memory
+	advanced atomic.Pointer[time.Time]         // when memory came to another head
+	applied  chan struct{}                     // capacity 1: it did, and the other nodes are to be told
+	copied   atomic.Pointer[map[string][]byte] // small values, for when the backend is away
+	met      atomic.Bool                       // the backend was seen; false: memory is of the copy
+	node     *node                             // this process among the others; nil: there are none
 
 	changed signal // at each commit that became visible
 
@@ -92,6 +101,16 @@ func (s *Store) setRules(set func(*rules)) {
 	}
 }
 
+// Closed says whether the store was closed: what it knows is what it knew then, and no change reaches it any more.
+func (s *Store) Closed() bool {
+	select {
+	case <-s.stop:
+		return true
+	default:
+		return false
+	}
+}
+
 // Close saves the usage and releases the backend. Look-ups and lists go on from memory, as they were; writes are refused
 // from now on. Closing twice does nothing.
 func (s *Store) Close() error {
@@ -107,6 +126,7 @@ func (s *Store) Close() error {
 	scheduler := s.scheduler
 	s.mu.Unlock()
 	close(s.stop)
+	s.stopFollowing()
 	<-s.done
 	if scheduler != nil {
 		<-scheduler.done
@@ -117,6 +137,7 @@ func (s *Store) Close() error {
 	if err := s.saveUsage(ctx); err != nil {
 		s.logger.Warn("saving when keys were last used", zap.Error(err))
 	}
+	s.leave(ctx)
 	s.hot.Swap(nil).close()
 	return s.backend.Close()
 }

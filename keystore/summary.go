@@ -25,6 +25,7 @@ func (a *Account) summary() map[string]any {
 	m := map[string]any{"name": a.Name}
 	putText(m, "organization", a.Organization)
 	putText(m, "default_api_version", a.DefaultVersion)
+	putRateLimit(m, a.RateLimit)
 	return m
 }
 
@@ -51,6 +52,9 @@ func (k *Key) summary() map[string]any {
 	putText(m, "successor", k.Successor)
 	putTime(m, "expires_at", k.ExpiresAt)
 	putTime(m, "ended_at", k.EndedAt)
+	if k.RateLimit > 0 {
+		m["rate_limit"] = k.RateLimit
+	}
 	if k.Schedule != nil {
 		m["rotation_schedule"] = k.Schedule.summary()
 	}

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"sync/atomic"
 	"time"
+
+	"go.uber.org/zap"
 )
 
 // usageInterval is how often the last use of keys is saved.
@@ -101,14 +103,17 @@ func (s *Store) saveUsage(ctx context.Context) error {
 	return err
 }
 
-func (s *Store) loadUsage(ctx context.Context) error {
+// usageOverlap is how much further back than the last look saved uses are looked at again: they are saved a while after they
+// were, by nodes whose clocks differ.
+const usageOverlap = 3 * usageInterval
+
+func (s *Store) loadUsage(ctx context.Context, since time.Time) error {
 	snap := s.snap.Load()
-	err := s.backend.LoadUsage(ctx, func(r UsageRow) error {
-		u := r.Usage
+	err := s.backend.LoadUsage(ctx, since, func(r UsageRow) error {
 		if k, ok := snap.Key(r.KeyID); ok {
-			k.usage.last.Store(&u)
+			k.usage.note(r.Usage)
 		} else if t, ok := snap.AdminToken(r.KeyID); ok {
-			t.usage.last.Store(&u)
+			t.usage.note(r.Usage)
 		}
 		return nil
 	})
@@ -116,4 +121,27 @@ func (s *Store) loadUsage(ctx context.Context) error {
 		return fmt.Errorf("when keys were last used: %w", err)
 	}
 	return nil
+}
+
+// note takes over a use that was saved, unless a later one is known.
+func (c *usageCell) note(u Usage) {
+	for {
+		last := c.last.Load()
+		if last != nil && !u.At.After(last.At) {
+			return
+		}
+		if c.last.CompareAndSwap(last, &u) {
+			return
+		}
+	}
+}
+
+// refreshUsage takes over what other nodes have saved.
+func (s *Store) refreshUsage(ctx context.Context) {
+	if s.shared == nil {
+		return
+	}
+	if err := s.loadUsage(ctx, s.now().Add(-usageOverlap)); err != nil {
+		s.logger.Warn("reading when keys were last used on other nodes", zap.Error(err))
+	}
 }

@@ -1,6 +1,7 @@
 package keystore
 
 import (
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -19,10 +20,23 @@ type WebhookEndpoint struct {
 	Organization string   // org_…: hears only of this organization and its member accounts
 	CreatedAt    time.Time
 	CreatedBy    string
-	From         uint64 // place in the chain of the event of its own making: it hears what comes after
+	From         uint64 // place in the chain of the event of its making, or of its last enabling: it hears what comes after
+	Disabled     bool   // it hears nothing
 	Revision     uint64 // of the commit that wrote it
 
-	sealed string // the secret
+	// PreviousEnds is until when deliveries are also signed with the secret before this one; zero: there is none.
+	PreviousEnds time.Time
+
+	sealed   string // the secret
+	previous string // the one before it, sealed; "": none
+	spans    []webhookSpan
+}
+
+// webhookSpan is what an endpoint heard of up to a place in the chain, before it was told to hear of more: what waits there
+// is delivered as it was asked for then.
+type webhookSpan struct {
+	until  uint64
+	events []string
 }
 
 // WebhookParams is a new webhook endpoint.
@@ -49,10 +63,23 @@ func WebhookEvents() []EventType { return slices.Clone(webhookEvents) }
 // Hears says whether the endpoint is to be told of an event. Who belongs to an organization is asked now, not then: who
 // has left it is no longer spoken of.
 func (w *WebhookEndpoint) Hears(e *Event, d policy.Directory) bool {
-	if e.Seq <= w.From || !slices.Contains(webhookEvents, e.Type) {
+	if e.Seq <= w.From {
 		return false
 	}
-	if !slices.Contains(w.Events, AllEvents) && !slices.Contains(w.Events, string(e.Type)) {
+	for _, span := range w.spans {
+		if e.Seq <= span.until {
+			if !listed(span.events, e.Type) {
+				return false
+			}
+			break
+		}
+	}
+	return w.MayHear(e, d)
+}
+
+// MayHear is Hears for whatever time: whether an event is of the types and of the owners that the endpoint was made for.
+func (w *WebhookEndpoint) MayHear(e *Event, d policy.Directory) bool {
+	if w.Disabled || !slices.Contains(webhookEvents, e.Type) || !listed(w.Events, e.Type) {
 		return false
 	}
 	switch {
@@ -65,6 +92,11 @@ func (w *WebhookEndpoint) Hears(e *Event, d policy.Directory) bool {
 		return e.Organization == w.Organization
 	}
 	return true
+}
+
+// listed says whether a list of types has one.
+func listed(events []string, t EventType) bool {
+	return slices.Contains(events, AllEvents) || slices.Contains(events, string(t))
 }
 
 // WebhookEndpoint finds an endpoint by its id.
@@ -87,10 +119,24 @@ func (v *Snapshot) AllWebhookEndpoints() []*WebhookEndpoint {
 	return all
 }
 
+// WebhookOrigin is so much of an endpoint's URL as may be shown to who must not post to it: scheme and host. What stands behind
+// them is often what lets in.
+func WebhookOrigin(endpoint string) string {
+	u, err := url.Parse(endpoint)
+	if err != nil || u.Host == "" {
+		return ""
+	}
+	return u.Scheme + "://" + u.Host
+}
+
+// summary is what events tell. Viewers read events, and do not see the endpoints.
 func (w *WebhookEndpoint) summary() map[string]any {
-	m := map[string]any{"url": w.URL, "events": strings.Join(w.Events, " ")}
+	m := map[string]any{"url": WebhookOrigin(w.URL), "events": strings.Join(w.Events, " ")}
 	putText(m, "description", w.Description)
 	putText(m, "account", w.Account)
 	putText(m, "organization", w.Organization)
+	if w.Disabled {
+		m["disabled"] = true
+	}
 	return m
 }

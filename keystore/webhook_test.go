@@ -114,7 +114,7 @@ func TestWebhookLife(t *testing.T) {
 	if !ok || again.URL != w.URL || again.Account != a.ID || !slices.Equal(again.Events, w.Events) || again.From != w.From {
 		t.Fatalf("after a restart: %+v", again)
 	}
-	if token, err := s.WebhookSecret(again); err != nil || token.Reveal() != secret {
+	if tokens, err := s.WebhookSecrets(again, c.now()); err != nil || len(tokens) != 1 || tokens[0].Reveal() != secret {
 		t.Errorf("the secret after a restart: %v", err)
 	}
 	got, err := s.WebhookState(t.Context(), again)

@@ -3,6 +3,8 @@ package keystore
 import (
 	"errors"
 	"slices"
+	"strconv"
+	"strings"
 )
 
 // The numbers of a webhook endpoint's fields. They are stored. What narrows what it hears stands from criticalField up: a
@@ -16,10 +18,14 @@ const (
 	webhookFrom
 	webhookSecret
 	webhookRevision
+	webhookPrevious
+	webhookPreviousEnds
 
 	webhookEventTypes   = criticalField
 	webhookAccount      = criticalField + 1
 	webhookOrganization = criticalField + 2
+	webhookDisabled     = criticalField + 3
+	webhookSpans        = criticalField + 4
 )
 
 func (w *WebhookEndpoint) encode() []byte {
@@ -32,9 +38,15 @@ func (w *WebhookEndpoint) encode() []byte {
 	e.uint(webhookFrom, w.From)
 	e.string(webhookSecret, w.sealed)
 	e.uint(webhookRevision, w.Revision)
+	e.string(webhookPrevious, w.previous)
+	e.time(webhookPreviousEnds, w.PreviousEnds)
 	e.strings(webhookEventTypes, w.Events)
 	e.string(webhookAccount, w.Account)
 	e.string(webhookOrganization, w.Organization)
+	if w.Disabled {
+		e.uint(webhookDisabled, 1)
+	}
+	e.strings(webhookSpans, encodeSpans(w.spans))
 	return e.finish()
 }
 
@@ -64,6 +76,14 @@ func decodeWebhook(id string, data []byte) (*WebhookEndpoint, error) {
 			w.Account = string(value)
 		case webhookOrganization:
 			w.Organization = string(value)
+		case webhookPrevious:
+			w.previous = string(value)
+		case webhookPreviousEnds:
+			w.PreviousEnds, err = decodeTime(value)
+		case webhookDisabled:
+			w.Disabled = true
+		case webhookSpans:
+			w.spans, err = decodeSpans(value)
 		default:
 			err = unknownField(number)
 		}
@@ -87,6 +107,34 @@ func (w *WebhookEndpoint) checkStored() error {
 		return errors.New("the webhook endpoint's list of events is empty or out of order")
 	case w.Account != "" && w.Organization != "":
 		return errors.New("the webhook endpoint has two limits")
+	case (w.previous == "") != w.PreviousEnds.IsZero():
+		return errors.New("the webhook endpoint's secret before this one has no end, or is not there")
 	}
 	return checkWebhookURL(w.URL)
+}
+
+// encodeSpans writes each span as its end and its types, with blanks between.
+func encodeSpans(spans []webhookSpan) []string {
+	out := make([]string, 0, len(spans))
+	for _, s := range spans {
+		out = append(out, strconv.FormatUint(s.until, 10)+" "+strings.Join(s.events, " "))
+	}
+	return out
+}
+
+func decodeSpans(value []byte) ([]webhookSpan, error) {
+	list, err := decodeStrings(value, func(s string) string { return s })
+	if err != nil {
+		return nil, err
+	}
+	spans := make([]webhookSpan, 0, len(list))
+	for _, text := range list {
+		words := strings.Split(text, " ")
+		until, err := strconv.ParseUint(words[0], 10, 64)
+		if err != nil || len(words) < 2 || len(spans) > 0 && until < spans[len(spans)-1].until {
+			return nil, errors.New("not what the webhook endpoint heard of before")
+		}
+		spans = append(spans, webhookSpan{until: until, events: words[1:]})
+	}
+	return spans, nil
 }

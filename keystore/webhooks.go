@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/keystile/keystile/policy"
 )
@@ -20,8 +21,11 @@ const (
 
 // The events of webhook endpoints.
 const (
-	EventWebhookCreated EventType = "webhook_endpoint.created"
-	EventWebhookDeleted EventType = "webhook_endpoint.deleted"
+	EventWebhookCreated       EventType = "webhook_endpoint.created"
+	EventWebhookUpdated       EventType = "webhook_endpoint.updated"
+	EventWebhookDeleted       EventType = "webhook_endpoint.deleted"
+	EventWebhookSecretRotated EventType = "webhook_endpoint.secret_rotated"
+	EventWebhookResend        EventType = "webhook_endpoint.resend_requested"
 )
 
 // webhookSecretPrefix begins the secret that deliveries to an endpoint are signed with.
@@ -39,24 +43,15 @@ func (s *Store) CreateWebhookEndpoint(ctx context.Context, by Actor, p WebhookPa
 		}
 		made = &WebhookEndpoint{
 			URL: p.URL, Description: p.Description, Events: events, Account: p.Account, Organization: p.Organization,
-			CreatedAt: c.now, CreatedBy: c.actor.label(), Revision: c.revision,
-			From: s.head.Events + uint64(len(c.events)) + 1, // its own event, which comes below
+			CreatedAt: c.now, CreatedBy: c.actor.label(), From: c.nextPlace(), // its own event, which comes below
 		}
 		if made.ID, err = c.newID(prefixWebhook); err != nil {
 			return err
 		}
-		if secret, err = newWebhookSecret(s.tokens.rand); err != nil {
+		if secret, err = c.newWebhookSecret(made); err != nil {
 			return err
 		}
-		sealed, err := s.seal.aead.Encrypt([]byte(secret.Reveal()), webhookSecretFor(made.ID))
-		if err != nil {
-			return fmt.Errorf("sealing the secret of %s: %w", made.ID, err)
-		}
-		made.sealed = string(sealed)
-		if err := made.checkStored(); err != nil {
-			return fmt.Errorf("refusing to store %s: %w", made.ID, err)
-		}
-		if err := c.put(TableWebhook, tableWebhooks, made.ID, made, made.encode()); err != nil {
+		if err := c.putWebhook(made); err != nil {
 			return err
 		}
 		return c.event(EventWebhookCreated, made.ID, made.Account, made.Organization, nil, made.summary())
@@ -67,12 +62,43 @@ func (s *Store) CreateWebhookEndpoint(ctx context.Context, by Actor, p WebhookPa
 	return made, secret, nil
 }
 
+// newWebhookSecret gives an endpoint a new secret, sealed.
+func (c *change) newWebhookSecret(w *WebhookEndpoint) (policy.Token, error) {
+	secret, err := newWebhookSecret(c.store.tokens.rand)
+	if err != nil {
+		return policy.Token{}, err
+	}
+	sealed, err := c.store.seal.aead.Encrypt([]byte(secret.Reveal()), webhookSecretFor(w.ID))
+	if err != nil {
+		return policy.Token{}, fmt.Errorf("sealing the secret of %s: %w", w.ID, err)
+	}
+	w.sealed = string(sealed)
+	return secret, nil
+}
+
+func (c *change) putWebhook(w *WebhookEndpoint) error {
+	w.Revision = c.revision
+	if err := w.checkStored(); err != nil {
+		return fmt.Errorf("refusing to store %s: %w", w.ID, err)
+	}
+	return c.put(TableWebhook, tableWebhooks, w.ID, w, w.encode())
+}
+
+// webhook is an endpoint at the revision that the caller expects (0: any).
+func (c *change) webhook(id string, revision uint64) (*WebhookEndpoint, error) {
+	w, ok := first[*WebhookEndpoint](c.txn, tableWebhooks, indexID, id)
+	if !ok {
+		return nil, notFound("", "webhook endpoint", id)
+	}
+	return w, checkRevision("webhook endpoint", w.ID, w.Revision, revision)
+}
+
 // DeleteWebhookEndpoint ends an endpoint and destroys what is known of its deliveries.
 func (s *Store) DeleteWebhookEndpoint(ctx context.Context, by Actor, id string) error {
 	err := s.write(ctx, by, func(c *change) error {
-		w, ok := first[*WebhookEndpoint](c.txn, tableWebhooks, indexID, id)
-		if !ok {
-			return notFound("", "webhook endpoint", id)
+		w, err := c.webhook(id, 0)
+		if err != nil {
+			return err
 		}
 		if err := c.txn.Delete(tableWebhooks, w); err != nil {
 			return err
@@ -86,13 +112,22 @@ func (s *Store) DeleteWebhookEndpoint(ctx context.Context, by Actor, id string) 
 	return err
 }
 
-// WebhookSecret opens the secret that deliveries to an endpoint are signed with.
-func (s *Store) WebhookSecret(w *WebhookEndpoint) (policy.Token, error) {
-	plain, err := s.seal.aead.Decrypt([]byte(w.sealed), webhookSecretFor(w.ID))
-	if err != nil {
-		return policy.Token{}, fmt.Errorf("opening the secret of %s: %w", w.ID, err)
+// WebhookSecrets opens the secrets that deliveries to an endpoint are signed with at now: its own, and while it is being
+// rotated the one before it.
+func (s *Store) WebhookSecrets(w *WebhookEndpoint, now time.Time) ([]policy.Token, error) {
+	sealed := []string{w.sealed}
+	if now.Before(w.PreviousEnds) {
+		sealed = append(sealed, w.previous)
 	}
-	return policy.TokenFrom(string(plain)), nil
+	secrets := make([]policy.Token, 0, len(sealed))
+	for _, one := range sealed {
+		plain, err := s.seal.aead.Decrypt([]byte(one), webhookSecretFor(w.ID))
+		if err != nil {
+			return nil, fmt.Errorf("opening the secret of %s: %w", w.ID, err)
+		}
+		secrets = append(secrets, policy.TokenFrom(string(plain)))
+	}
+	return secrets, nil
 }
 
 // webhookSecretFor is what a sealed secret is bound to: moved to another endpoint it does not open.
@@ -118,13 +153,8 @@ func newWebhookSecret(random io.Reader) (policy.Token, error) {
 
 // checkWebhook checks a new endpoint and answers its list of events in order.
 func (c *change) checkWebhook(p *WebhookParams) ([]string, error) {
-	if err := checkWebhookURL(p.URL); err != nil {
+	if err := checkWebhookTexts(p.URL, p.Description); err != nil {
 		return nil, err
-	}
-	if p.Description != "" {
-		if err := checkName("description", p.Description); err != nil {
-			return nil, err
-		}
 	}
 	switch {
 	case p.Organization != "" && p.Account != "":
@@ -143,6 +173,13 @@ func (c *change) checkWebhook(p *WebhookParams) ([]string, error) {
 		return nil, conflict("", "there are %d webhook endpoints, more are not possible", MaxWebhookEndpoints)
 	}
 	return checkWebhookEvents(p.Events)
+}
+
+func checkWebhookTexts(url, description string) error {
+	if err := checkWebhookURL(url); err != nil || description == "" {
+		return err
+	}
+	return checkName("description", description)
 }
 
 func checkWebhookEvents(events []string) ([]string, error) {

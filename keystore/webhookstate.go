@@ -118,31 +118,54 @@ func (s *Store) dropWebhookState(ctx context.Context, endpoint string) {
 	}
 }
 
-// NextWebhookEvent finds the first event after a place in the chain that the endpoint is to be told of, with its stored
-// bytes. It looks at no more than most events: if none of these is for the endpoint, the answer is nil and the place up to
-// which it looked.
+// WebhookNews is what an endpoint is to be told next.
+type WebhookNews struct {
+	Event *Event // the event that is told
+	Body  []byte // its stored bytes
+	Place *Event // where it stands in the trail: the event itself, or the one that asks for it to be sent again
+}
+
+// NextWebhookEvent finds the first event after a place in the chain that the endpoint is to be told of. It looks at no more
+// than most events: if none of these is for the endpoint, the answer is nil and the place up to which it looked.
 func (s *Store) NextWebhookEvent(
 	ctx context.Context, w *WebhookEndpoint, after uint64, most int,
-) (found *Event, body []byte, seen uint64, err error) {
+) (news *WebhookNews, seen uint64, err error) {
 	last := min(s.snap.Load().head.Events, after+uint64(most))
 	if last <= after {
-		return nil, nil, after, nil
+		return nil, after, nil
 	}
 	err = s.backend.Events(ctx, after+1, last, false, func(r EventRow) error {
 		e, err := DecodeEvent(r.Body)
 		if err != nil {
 			return err
 		}
-		if !w.Hears(e, s.directory) {
+		if !w.Hears(e, s.directory) && !w.asked(e) {
 			return nil
 		}
-		found, body = e, bytes.Clone(r.Body)
+		news = &WebhookNews{Event: e, Body: bytes.Clone(r.Body), Place: e}
 		return errFound
 	})
 	if err != nil && !errors.Is(err, errFound) {
-		return nil, nil, after, fmt.Errorf("reading events for %s: %w", w.ID, err)
+		return nil, after, fmt.Errorf("reading events for %s: %w", w.ID, err)
 	}
-	return found, body, last, nil
+	if news == nil || news.Event.Type != EventWebhookResend {
+		return news, last, nil
+	}
+	id, _ := news.Event.After["event"].(string)
+	again, err := s.findEvent(ctx, id)
+	switch {
+	case err != nil:
+		return nil, after, fmt.Errorf("reading an event for %s: %w", w.ID, err)
+	case again == nil || !w.MayHear(again.Event, s.directory): // no more: its types or the owner's organization have changed
+		return nil, news.Place.Seq, nil
+	}
+	news.Event, news.Body = again.Event, again.Body
+	return news, last, nil
+}
+
+// asked says whether an event asks for another one to be sent to the endpoint again.
+func (w *WebhookEndpoint) asked(e *Event) bool {
+	return e.Type == EventWebhookResend && e.Object == w.ID && e.Seq > w.From
 }
 
 // errFound ends a walk that has found what it looked for.

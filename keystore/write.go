@@ -16,6 +16,9 @@ const commitTimeout = 30 * time.Second
 
 // write runs one change: stage validates and stages it, then it is made durable, then visible. One at a time. An error
 // of stage leaves nothing behind. A change without rows and events is no commit.
+//
+// Where other nodes write too, stage may run several times, each time on a newer state: what it leaves in its caller's
+// variables it must set and not add to.
 func (s *Store) write(ctx context.Context, actor Actor, stage func(*change) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -26,12 +29,69 @@ func (s *Store) write(ctx context.Context, actor Actor, stage func(*change) erro
 		return unavailable("the key store is closed")
 	}
 	lasting := context.WithoutCancel(ctx)
-	ctx, cancel := context.WithTimeout(lasting, commitTimeout)
+	ctx, cancel := context.WithTimeout(lasting, s.commitTime())
 	defer cancel()
 	if err := s.settleLocked(ctx); err != nil {
 		return err
 	}
+	if err := s.meetLocked(ctx); err != nil {
+		s.logger.Error("meeting the key store's database", zap.Error(err))
+		return unavailable("the key store cannot be read: nothing was changed")
+	}
+	asked, err := s.tryLocked(ctx, actor, stage, false)
+	switch {
+	case errors.Is(err, ErrStale) && s.shared == nil:
+		return unavailable("another process has changed the key store; restart this one")
+	case errors.Is(err, ErrStale):
+		return s.retryLocked(ctx, actor, stage)
+	case asked || s.shared == nil:
+		return err
+	}
+	// It was refused, or changes nothing, by what memory knows. Others may know more.
+	before := s.head
+	if caughtUp := s.catchUpLocked(ctx); caughtUp != nil {
+		s.logger.Error("catching up with the key store", zap.Error(caughtUp))
+		return unavailable("the key store cannot be read now: nothing was changed")
+	}
+	if s.head == before {
+		return err
+	}
+	return s.retryLocked(ctx, actor, stage)
+}
 
+// retryLocked makes a change on which others were faster, on top of theirs. It waits for its turn first: who has to catch up
+// would else always come second to who does not.
+func (s *Store) retryLocked(ctx context.Context, actor Actor, stage func(*change) error) error {
+	done, err := s.shared.Turn(ctx)
+	if err != nil {
+		s.logger.Error("waiting for a turn to change the key store", zap.Error(err))
+		return unavailable("the key store cannot be written to now: nothing was changed")
+	}
+	defer done()
+	for range staleTries {
+		if err := s.catchUpLocked(ctx); err != nil {
+			s.logger.Error("catching up with the key store", zap.Error(err))
+			return unavailable("the key store cannot be read: nothing was changed")
+		}
+		if _, err := s.tryLocked(ctx, actor, stage, true); !errors.Is(err, ErrStale) {
+			return err
+		}
+	}
+	return unavailable("other nodes change the key store all the time: nothing was changed; try again")
+}
+
+// commitTime bounds one commit. In a fleet nobody waits as long for a database as for a disk: while one commit waits, all
+// others of this node do.
+func (s *Store) commitTime() time.Duration {
+	if s.shared != nil {
+		return commitTimeout / 3
+	}
+	return commitTimeout
+}
+
+// tryLocked makes one change on the state that is in memory. The error is [ErrStale], and nothing has happened, if the
+// backend is at another. asked says whether the backend was asked at all: what memory refuses is not.
+func (s *Store) tryLocked(ctx context.Context, actor Actor, stage func(*change) error, turn bool) (asked bool, err error) {
 	c := &change{
 		store:    s,
 		actor:    actor,
@@ -45,38 +105,42 @@ func (s *Store) write(ctx context.Context, actor Actor, stage func(*change) erro
 		}
 	}()
 	if err := stage(c); err != nil {
-		return err
+		return false, err
 	}
 	if len(c.rows) == 0 && len(c.events) == 0 {
-		return nil
+		return false, nil
 	}
 	if err := c.build(s.head); err != nil {
-		return err
+		return false, err
 	}
+	c.commit.Turn = turn
 	if c.stage != "" { // a million keys take a while: the commit itself has all of its time
-		ctx, cancel = context.WithTimeout(lasting, commitTimeout)
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
 		defer cancel()
 	}
-	err := s.backend.Commit(ctx, c.commit)
-	if err == nil {
+	err = s.backend.Commit(ctx, c.commit)
+	switch {
+	case err == nil:
 		s.publishLocked(c)
-		return nil
+		return true, nil
+	case errors.Is(err, ErrStale):
+		return true, err
+	}
+	s.logger.Error("committing a change to the key store", zap.Uint64("revision", c.revision), zap.Error(err))
+	if errors.Is(err, ErrUnchanged) {
+		return true, unavailable("the key store cannot be written to now: nothing was changed")
 	}
 	// It may be durable all the same. Nothing is said before that is known.
 	s.pending = c
-	s.logger.Error("committing a change to the key store", zap.Uint64("revision", c.revision), zap.Error(err))
-	if errors.Is(err, ErrStale) {
-		s.dropLocked()
-		return unavailable("another process has changed the key store; restart this one")
-	}
 	happened, settleErr := s.resolveLocked(ctx)
 	switch {
 	case settleErr != nil:
-		return settleErr
+		return true, settleErr
 	case happened:
-		return nil
+		return true, nil
 	}
-	return unavailable("the key store could not save the change: nothing was changed")
+	return true, unavailable("the key store could not save the change: nothing was changed")
 }
 
 // settleLocked finds out what became of a commit whose outcome is still unknown. While that cannot be told, nothing can
@@ -102,8 +166,32 @@ func (s *Store) resolveLocked(ctx context.Context) (happened bool, err error) {
 	case head == c.commit.Previous:
 		s.dropLocked()
 		return false, nil
+	case s.shared != nil:
+		return s.resolveBehindLocked(ctx, head)
 	}
 	return false, unavailable("another process has changed the key store; restart this one")
+}
+
+// resolveBehindLocked finishes the pending change where others have committed meanwhile. If it happened, it is among what
+// is caught up with.
+func (s *Store) resolveBehindLocked(ctx context.Context, head Head) (happened bool, err error) {
+	c := s.pending
+	if happened, err = s.committed(ctx, c.commit, head); err != nil {
+		s.logger.Error("reading the key store's state back", zap.Error(err))
+		return false, unavailable("the key store cannot say whether the change was saved; read the object again before repeating it")
+	}
+	s.dropLocked()
+	if err := s.catchUpLocked(ctx); err != nil {
+		s.logger.Error("catching up with the key store", zap.Error(err))
+		if happened {
+			return false, unavailable("the change was saved, but cannot be read back yet")
+		}
+		return false, unavailable("the key store cannot be read: nothing was changed")
+	}
+	if happened && c.arrival != nil {
+		close(c.arrival.done)
+	}
+	return happened, nil
 }
 
 func (s *Store) dropLocked() {
@@ -131,6 +219,9 @@ func (s *Store) publishLocked(c *change) {
 		keys: s.snap.Load().keys + c.newKeys,
 	})
 	s.pending = nil
+	s.forgetSeen(c.ended)
+	s.noteCopy(s.head, c.rows, c.stage == "")
+	s.moved()
 	if c.arrival != nil {
 		c.arrival.durable = true
 		go s.arrive(c.arrival)

@@ -60,7 +60,7 @@ func ParseNetworks(list []string, allowIPv6 bool) (*Networks, error) {
 		p, reason := parseNetwork(text, allowIPv6)
 		if reason == "" {
 			if first, ok := seen[p]; ok {
-				reason = fmt.Sprintf("it is the same as entry %d", first+1)
+				reason = fmt.Sprintf("it is the same as [%d]", first)
 			}
 		}
 		if reason != "" {
@@ -114,8 +114,8 @@ func isSeparator(r rune) bool { return r == ' ' || r == '\t' || r == '\n' || r =
 func parseNetwork(text string, allowIPv6 bool) (p netip.Prefix, reason string) {
 	address, length, ranged := strings.Cut(text, "/")
 	a, err := netip.ParseAddr(address)
-	if err != nil {
-		return p, addressReason(address)
+	if err != nil || strings.ContainsAny(length, ",;") {
+		return p, addressReason(text)
 	}
 	if a.Zone() != "" {
 		return p, "an address with a zone means a different host on every machine"

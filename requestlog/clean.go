@@ -24,6 +24,17 @@ func clean(r *Record, node string, now time.Time) {
 	if r.Node == "" {
 		r.Node = node
 	}
+	if r.Capture != nil {
+		r.Capture.render(r)
+	}
+	if r.secret != nil {
+		for _, c := range outsideColumns {
+			if s := c.text(r); strings.Contains(*s, *r.secret) {
+				*s = strings.ReplaceAll(*s, *r.secret, redactedValue)
+			}
+		}
+		r.secret = nil
+	}
 	if r.Client.Is4In6() || r.Client.Zone() != "" {
 		r.Client = r.Client.Unmap().WithZone("") // a zone is free text; and one address has one spelling
 	}
@@ -73,7 +84,7 @@ func escapeControls(s string, most int) string {
 			fmt.Fprintf(&b, `\x%02x`, s[i])
 		case r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0:
 			fmt.Fprintf(&b, `\x%02x`, r)
-		case r == 0x061c, r >= 0x200e && r <= 0x200f, r >= 0x2028 && r <= 0x202e, r >= 0x2066 && r <= 0x2069, r == 0xfeff:
+		case isHidden(r):
 			fmt.Fprintf(&b, `\u%04x`, r)
 		default:
 			b.WriteString(s[i : i+size])
@@ -83,17 +94,31 @@ func escapeControls(s string, most int) string {
 	return b.String()
 }
 
+// isHidden says whether a character turns or hides text.
+func isHidden(r rune) bool {
+	return r == 0x061c || r >= 0x200e && r <= 0x200f || r >= 0x2028 && r <= 0x202e || r >= 0x2066 && r <= 0x2069 || r == 0xfeff
+}
+
+// cutMark stands at the end of a text that was cut.
+const cutMark = "…"
+
 // cutText cuts s to at most most bytes, at a character, and marks the cut with "…".
 func cutText(s string, most int) string {
-	const mark = "…"
 	if len(s) <= most {
 		return s
 	}
-	end := most - len(mark)
+	return cutAt(s, most-len(cutMark)) + cutMark
+}
+
+// cutAt is at most the first end bytes of s, without the half of a character.
+func cutAt(s string, end int) string {
+	if len(s) <= end {
+		return s
+	}
 	for end > 0 && !utf8.RuneStart(s[end]) {
 		end--
 	}
-	return s[:end] + mark
+	return s[:end]
 }
 
 // boundOutside cuts, before the record is queued, the texts that clients and backends choose, so that the queue's memory is

@@ -1,6 +1,7 @@
 package requestlog
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -92,5 +93,30 @@ func TestBoundOutsideCopiesWhatItCuts(t *testing.T) {
 	}
 	if r.Path != "/short" {
 		t.Errorf("path: got %q", r.Path)
+	}
+}
+
+// A credential that was told to a record is not printed with it, and stands in none of its texts when it is stored.
+func TestConcealedCredentialIsNeitherPrintedNorStored(t *testing.T) {
+	t.Parallel()
+	const token = "legacy-81fe02c-key"
+	r := &Record{ID: NewID(journalBegin), Time: journalBegin}
+	r.Conceal(token)
+	for _, format := range []string{"%v", "%+v", "%#v"} {
+		if text := fmt.Sprintf(format, r); strings.Contains(text, token) {
+			t.Errorf("%s: %s", format, text)
+		}
+	}
+	for _, c := range outsideColumns {
+		*c.text(r) = "a " + token + " b"
+	}
+	clean(r, "node", journalBegin)
+	for _, c := range outsideColumns {
+		if got := *c.text(r); strings.Contains(got, token) || !strings.HasPrefix(got, "a ***") {
+			t.Errorf("%s: got %q", c.Name, got)
+		}
+	}
+	if r.secret != nil {
+		t.Error("the record still knows it")
 	}
 }

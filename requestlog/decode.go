@@ -18,12 +18,15 @@ var errLine = errors.New("not a request record")
 // the schema's order, few escapes), which makes it several times faster than encoding/json, and reads any other JSON object
 // with the same meaning too. Unknown names are passed over, so that an older version reads a newer one's journal.
 // The record's texts share one copy of the line.
-func decodeLine(line []byte, r *Record) error {
+func decodeLine(line []byte, r *Record) error { return decodeText(string(line), r) }
+
+// decodeText is decodeLine for a line that nobody writes to: the record's texts are parts of it.
+func decodeText(line string, r *Record) error {
 	*r = Record{}
-	if bytes.IndexByte(line, 0) >= 0 {
+	if strings.IndexByte(line, 0) >= 0 {
 		return fmt.Errorf("%w: zero bytes", errLine) // what a power cut leaves in a block that was never written
 	}
-	d := lineDecoder{s: string(line)}
+	d := lineDecoder{s: line, plain: strings.IndexByte(line, '\\') < 0}
 	if err := d.object(r); err != nil {
 		return err
 	}
@@ -34,8 +37,9 @@ func decodeLine(line []byte, r *Record) error {
 }
 
 type lineDecoder struct {
-	s   string
-	pos int
+	s     string
+	pos   int
+	plain bool // no text has an escape
 }
 
 func (d *lineDecoder) object(r *Record) error {
@@ -54,15 +58,18 @@ func (d *lineDecoder) object(r *Record) error {
 			}
 			d.skipSpace()
 		}
-		name, err := d.text()
-		if err != nil {
-			return err
+		c := d.expectedName(&expected)
+		if c == nil {
+			name, err := d.text()
+			if err != nil {
+				return err
+			}
+			if d.skipSpace(); !d.take(':') {
+				return d.fail("no colon")
+			}
+			d.skipSpace()
+			c = columnByName[name]
 		}
-		if d.skipSpace(); !d.take(':') {
-			return d.fail("no colon")
-		}
-		d.skipSpace()
-		c := columnAfter(name, &expected)
 		if c == nil {
 			if err := d.skipValue(); err != nil {
 				return err
@@ -83,15 +90,20 @@ func (d *lineDecoder) object(r *Record) error {
 	return nil
 }
 
-// columnAfter finds the column of the name, first where the encoder would have put it: at or behind the expected place.
-func columnAfter(name string, expected *int) *Column {
+// expectedName reads a name, with its colon, where the encoder would have put it: at or behind the expected place. It reads nothing
+// and answers nil if the line is of another shape.
+func (d *lineDecoder) expectedName(expected *int) *Column {
+	rest := d.s[d.pos:]
 	for i := *expected; i < len(columns); i++ {
-		if columns[i].Name == name {
+		head := columns[i].head
+		if len(rest) > len(head) && rest[1] == head[1] && rest[len(head)-2] == '"' && rest[:len(head)] == head {
 			*expected = i + 1
+			d.pos += len(head)
+			d.skipSpace()
 			return &columns[i]
 		}
 	}
-	return columnByName[name]
+	return nil
 }
 
 func (d *lineDecoder) value(c *Column, r *Record) error {
@@ -116,11 +128,11 @@ func (d *lineDecoder) value(c *Column, r *Record) error {
 	case ColumnText:
 		*c.text(r) = s
 	case ColumnTime:
-		t, err := time.Parse(time.RFC3339, s)
-		if err != nil {
+		t, ok := readTime(s)
+		if !ok {
 			return fmt.Errorf("%w: time", errLine)
 		}
-		*c.time(r) = t.UTC().Truncate(time.Millisecond)
+		*c.time(r) = t
 	case ColumnAddress:
 		a, err := netip.ParseAddr(s)
 		if err != nil {
@@ -164,7 +176,7 @@ func (d *lineDecoder) text() (string, error) {
 	if end < 0 {
 		return "", d.fail("open string")
 	}
-	if strings.IndexByte(d.s[start:start+end], '\\') < 0 {
+	if d.plain || strings.IndexByte(d.s[start:start+end], '\\') < 0 {
 		d.pos = start + end + 1
 		return d.s[start : start+end], nil
 	}
@@ -232,9 +244,36 @@ func lineHead(line []byte) (id []byte, ms int64, ok bool) {
 		!bytes.HasPrefix(line[idAt+idLen:], []byte(beforeTime)) {
 		return nil, 0, false
 	}
-	t, err := time.Parse(time.RFC3339, string(line[timeAt:timeAt+len(timeLayout)]))
-	if err != nil {
+	t, ok := readTime(line[timeAt : timeAt+len(timeLayout)])
+	if !ok {
 		return nil, 0, false
 	}
 	return line[idAt : idAt+idLen], t.UnixMilli(), true
+}
+
+// readTime reads a time, to the millisecond: what appendTime writes by its digits, any other form of RFC 3339 with package time.
+func readTime[T string | []byte](s T) (time.Time, bool) {
+	if len(s) == len(timeLayout) && s[4] == '-' && s[7] == '-' && s[10] == 'T' && s[13] == ':' && s[16] == ':' && s[19] == '.' && s[23] == 'Z' {
+		year, month, day := digits(s[:4]), digits(s[5:7]), digits(s[8:10])
+		hour, minute, second, ms := digits(s[11:13]), digits(s[14:16]), digits(s[17:19]), digits(s[20:23])
+		// 28 days are in every month: whether there are more is left to package time.
+		if year >= 0 && month >= 1 && month <= 12 && day >= 1 && day <= 28 && hour >= 0 && hour < 24 &&
+			minute >= 0 && minute < 60 && second >= 0 && second < 60 && ms >= 0 {
+			return time.Date(year, time.Month(month), day, hour, minute, second, ms*int(time.Millisecond), time.UTC), true
+		}
+	}
+	t, err := time.Parse(time.RFC3339, string(s))
+	return t.UTC().Truncate(time.Millisecond), err == nil
+}
+
+// digits is a number of a few digits, -1 if something else is among them.
+func digits[T string | []byte](s T) (v int) {
+	for i := range len(s) {
+		c := s[i] - '0'
+		if c > 9 {
+			return -1
+		}
+		v = 10*v + int(c)
+	}
+	return v
 }

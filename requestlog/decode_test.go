@@ -133,3 +133,27 @@ func FuzzIndexFile(f *testing.F) {
 		}
 	})
 }
+
+// Times are read by their digits where they have the form that the journal writes, and mean what package time says.
+func TestReadTimeIsPackageTimes(t *testing.T) {
+	t.Parallel()
+	for _, s := range []string{
+		"2026-11-10T09:08:07.006Z", "2026-02-28T23:59:59.999Z", "2026-02-29T00:00:00.000Z", "2024-02-29T00:00:00.000Z",
+		"2026-04-31T00:00:00.000Z", "2026-12-31T23:59:59.999Z", "0000-01-01T00:00:00.000Z", "9999-12-28T00:00:00.000Z",
+		"2026-13-01T00:00:00.000Z", "2026-00-01T00:00:00.000Z", "2026-01-00T00:00:00.000Z", "2026-01-01T24:00:00.000Z",
+		"2026-01-01T00:60:00.000Z", "2026-01-01T00:00:60.000Z", "2026-01-01T00:00:00.00xZ", "2026-01-01T00:00:00.-01Z",
+		"2026-01-0:T00:00:00.000Z", "2026-01-01 00:00:00.000Z", "2026-01-01T00:00:00,000Z", "2026-01-01T00:00:00.000z",
+		"2026-11-10T09:08:07Z", "2026-11-10T09:08:07.0069999Z", "2026-11-10T09:08:07.006+01:00", "2026-11-10T09:08:07+01:00", "",
+	} {
+		want, err := time.Parse(time.RFC3339, s)
+		want = want.UTC().Truncate(time.Millisecond)
+		for _, read := range []func() (time.Time, bool){
+			func() (time.Time, bool) { return readTime(s) },
+			func() (time.Time, bool) { return readTime([]byte(s)) },
+		} {
+			if got, ok := read(); ok != (err == nil) || ok && !got.Equal(want) {
+				t.Errorf("readTime(%q): got %v, %v, want %v, %v", s, got, ok, want, err)
+			}
+		}
+	}
+}

@@ -19,7 +19,8 @@
 //
 // # The store
 //
-// [Journal] is the embedded store: JSON Lines written with zap, in the page cache within the flush interval (so that a
-// killed process loses at most that), on the disk within a second. Other stores stand behind the same [Store] interface
-// and pass the suite in requestlogtest.
+// [Journal] keeps the newest records: JSON Lines written with zap, in the page cache within the flush interval (so that a
+// killed process loses at most that), on the disk within a second. Alone it is a store for small logs; package archive, the
+// embedded store, makes Parquet files of what it seals. Other stores stand behind the same [Store] interface and pass the suite
+// in requestlogtest.
 package requestlog

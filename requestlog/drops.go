@@ -14,6 +14,7 @@ type dropCount struct {
 	to      atomic.Int64  // of the last drop
 
 	reported uint64 // writer only: how many stand in gap records
+	since    int64  // writer only: from, of a gap record that is not stored yet
 }
 
 func (d *dropCount) add(n uint64, now time.Time) {
@@ -44,12 +45,17 @@ func (d *dropCount) unreported() uint64 {
 func (d *dropCount) fillGap(r *Record, now time.Time) {
 	from, to := d.from.Swap(0), d.to.Load()
 	r.Lost = int64(d.unreported())
-	r.LostFrom, r.LostTo = now, now
-	if from != 0 {
-		r.LostFrom = time.Unix(0, from)
+	if d.since == 0 { // else a gap record before this one was given up, and this one stands for it
+		d.since = from
 	}
+	r.LostFrom, r.LostTo = now, now
 	if to != 0 {
 		r.LostTo = time.Unix(0, to)
+	}
+	if d.since != 0 {
+		r.LostFrom = time.Unix(0, d.since)
+	} else if r.LostTo.Before(now) {
+		r.LostFrom = r.LostTo // it was counted just behind the gap record that took its time
 	}
 	r.ID = newID(gapPrefix, now)
 	r.Time = now
@@ -57,4 +63,7 @@ func (d *dropCount) fillGap(r *Record, now time.Time) {
 }
 
 // reportedGap notes that the gap record is stored.
-func (d *dropCount) reportedGap(r *Record) { d.reported += uint64(r.Lost) }
+func (d *dropCount) reportedGap(r *Record) {
+	d.reported += uint64(r.Lost)
+	d.since = 0
+}

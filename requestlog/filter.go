@@ -32,7 +32,7 @@ type Filter struct {
 	// Since is inclusive, Until exclusive; both are about Record.Time.
 	Since, Until time.Time
 
-	// Within limits to records whose Account or Owner is one of these ids: what a caller may see. It cannot be set by
+	// Within limits to records that concern one of these ids: what a caller may see. It cannot be set by
 	// ParseFilter. nil does not limit; an empty list shows nothing: fail closed.
 	Within []string
 }
@@ -44,7 +44,7 @@ func (f *Filter) Match(r *Record) bool {
 		!f.Until.IsZero() && !r.Time.Before(f.Until) ||
 		f.StatusMax != 0 && (r.Status < f.StatusMin || r.Status > f.StatusMax) ||
 		f.Client.IsValid() && !f.Client.Contains(r.Client) ||
-		f.Within != nil && !slices.Contains(f.Within, r.Account) && !slices.Contains(f.Within, r.Owner) {
+		f.Within != nil && !slices.ContainsFunc(f.Within, r.Concerns) {
 		return false
 	}
 	for _, c := range filterColumns {

@@ -45,3 +45,6 @@ func (osFS) OpenFile(path string, flag int, perm fs.FileMode) (File, error) {
 	}
 	return f, nil
 }
+
+// SystemFS is the real file system.
+func SystemFS() FS { return osFS{} }

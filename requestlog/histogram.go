@@ -4,9 +4,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"maps"
 	"slices"
-	"strconv"
+	"strings"
 	"time"
 )
 
@@ -89,25 +88,160 @@ func (q *HistogramQuery) check() error {
 	return nil
 }
 
-// Tally gathers the counts of one histogram. Stores fill it; it is not safe for concurrent use.
+// Tally gathers the counts of one histogram, in bounded memory. Stores fill it; it is not safe for concurrent use.
 type Tally struct {
 	query  HistogramQuery
-	counts map[string]map[int64]int64 // group → beginning of the stretch in Unix seconds → records
+	groups map[string]*TallyGroup
+	cells  int // counts of all groups
 }
+
+// maxTallyCells bounds the counts that a tally holds: some 2 MB and the groups' names. An installation may have millions of
+// keys.
+const maxTallyCells = 100_000
+
+// TallyGroup gathers the counts of one group.
+type TallyGroup struct {
+	tally  *Tally
+	into   *TallyGroup // what took its counts over, see fold; nil: nothing
+	length int64       // of a stretch, in seconds
+	counts []tallyCount
+}
+
+// tallyCount is how many records a stretch has, by its beginning in Unix seconds. The same stretch may come again.
+type tallyCount struct{ begin, n int64 }
 
 // NewTally begins a histogram.
 func NewTally(q HistogramQuery) *Tally {
-	return &Tally{query: q, counts: make(map[string]map[int64]int64)}
+	return &Tally{query: q, groups: make(map[string]*TallyGroup)}
+}
+
+// Group is where the records of a group are counted. A group without any is none. The name is copied.
+func (t *Tally) Group(name string) *TallyGroup {
+	if g := t.groups[name]; g != nil {
+		return g
+	}
+	if t.cells >= maxTallyCells || len(t.groups) >= maxTallyCells {
+		t.fold()
+	}
+	g := t.newGroup()
+	t.groups[strings.Clone(name)] = g
+	return g
+}
+
+func (t *Tally) newGroup() *TallyGroup {
+	return &TallyGroup{tally: t, length: int64(t.query.Bucket / time.Second)}
 }
 
 // Add counts n records of a group at a time.
-func (t *Tally) Add(group string, at time.Time, n int64) {
-	of := t.counts[group]
-	if of == nil {
-		of = make(map[int64]int64)
-		t.counts[group] = of
+func (t *Tally) Add(group string, at time.Time, n int64) { t.Group(group).add(at.Unix(), n) }
+
+// AddMilli counts one record at a time in Unix milliseconds.
+func (g *TallyGroup) AddMilli(ms int64) { g.add(floorDiv(ms, 1000), 1) }
+
+// add counts n records. Times come nearly in order, so that the stretch is among the last ones, or new.
+func (g *TallyGroup) add(seconds, n int64) {
+	const near = 8
+	if g.into != nil {
+		g = g.into
 	}
-	of[t.begin(at)] += n
+	begin := seconds - (seconds%g.length+g.length)%g.length
+	for i := len(g.counts) - 1; i >= 0 && i >= len(g.counts)-near; i-- {
+		if g.counts[i].begin == begin {
+			g.counts[i].n += n
+			return
+		}
+	}
+	if len(g.counts) >= near && len(g.counts) == cap(g.counts) {
+		if g.join(); len(g.counts) > cap(g.counts)/2 { // joining pays only where it frees much
+			g.counts = slices.Grow(g.counts, cap(g.counts))
+		}
+	}
+	g.counts = append(g.counts, tallyCount{begin, n})
+	g.tally.cells++
+}
+
+// join makes one of the counts of one stretch.
+func (g *TallyGroup) join() {
+	slices.SortFunc(g.counts, func(a, b tallyCount) int { return cmp.Compare(a.begin, b.begin) })
+	kept := g.counts[:0]
+	for _, c := range g.counts {
+		if last := len(kept) - 1; last >= 0 && kept[last].begin == c.begin {
+			kept[last].n += c.n
+		} else {
+			kept = append(kept, c)
+		}
+	}
+	g.tally.cells -= len(g.counts) - len(kept)
+	g.counts = kept
+}
+
+// fold counts the smaller groups under GroupOther, until half of the room is free. All sums stay exact; a group that comes
+// again behind that begins anew, so that of very many groups the largest are told apart as far as they stand out. Who holds
+// a group that is gone goes on counting: for GroupOther.
+func (t *Tally) fold() {
+	groups := t.sorted()
+	other := t.groups[GroupOther]
+	if other == nil {
+		other = t.newGroup()
+		t.groups[GroupOther] = other
+	}
+	for i := len(groups) - 1; i >= MaxGroups && t.cells > maxTallyCells/2; i-- {
+		g := groups[i].of
+		if g == other {
+			continue
+		}
+		t.cells -= len(g.counts)
+		for _, c := range g.counts {
+			other.add(c.begin, c.n)
+		}
+		g.counts, g.into = nil, other
+		delete(t.groups, groups[i].name)
+		if i%1024 == 0 {
+			other.join()
+		}
+	}
+	other.join()
+	for name, g := range t.groups {
+		if len(t.groups) <= maxTallyCells/2 {
+			break
+		}
+		if len(g.counts) == 0 && g != other {
+			g.into = other
+			delete(t.groups, name)
+		}
+	}
+}
+
+// groupTotal is a group and how many records it has.
+type groupTotal struct {
+	name  string
+	of    *TallyGroup
+	total int64
+}
+
+// sorted lists the groups that have records, the largest first; GroupOther, if it occurs, is the last.
+func (t *Tally) sorted() []groupTotal {
+	groups := make([]groupTotal, 0, len(t.groups))
+	for name, of := range t.groups {
+		g := groupTotal{name: name, of: of}
+		for _, c := range of.counts {
+			g.total += c.n
+		}
+		if g.total > 0 {
+			groups = append(groups, g)
+		}
+	}
+	slices.SortFunc(groups, func(a, b groupTotal) int {
+		return cmp.Or(isOther(a.name)-isOther(b.name), cmp.Compare(b.total, a.total), strings.Compare(a.name, b.name))
+	})
+	return groups
+}
+
+func isOther(group string) int {
+	if group == GroupOther {
+		return 1
+	}
+	return 0
 }
 
 // AddRecord counts one record. The filter is the caller's to ask.
@@ -143,8 +277,10 @@ func StatusClass(status int) string {
 	if status < 100 || status > 999 {
 		return GroupNone
 	}
-	return strconv.Itoa(status/100) + "xx"
+	return statusClasses[status/100]
 }
+
+var statusClasses = [...]string{1: "1xx", "2xx", "3xx", "4xx", "5xx", "6xx", "7xx", "8xx", "9xx"}
 
 // Histogram is the answer. from is the time from which on everything was counted, zero if everything was.
 func (t *Tally) Histogram(from time.Time) *Histogram {
@@ -153,32 +289,24 @@ func (t *Tally) Histogram(from time.Time) *Histogram {
 	if !h.Complete {
 		h.From = from.UTC()
 	}
-	totals := make(map[string]int64, len(t.counts))
-	for group, of := range t.counts {
-		for _, n := range of {
-			totals[group] += n
-		}
+	groups := t.sorted()
+	for _, g := range groups[:min(len(groups), MaxGroups)] {
+		h.Groups = append(h.Groups, g.name)
 	}
-	h.Groups = slices.SortedFunc(maps.Keys(totals), func(a, b string) int {
-		return cmp.Or(cmp.Compare(totals[b], totals[a]), cmp.Compare(a, b))
-	})
-	place := make(map[string]int, len(h.Groups))
-	for i, group := range h.Groups {
-		place[group] = min(i, MaxGroups)
-	}
-	if len(h.Groups) > MaxGroups {
-		h.Groups = append(h.Groups[:MaxGroups], GroupOther)
+	if len(groups) > MaxGroups {
+		h.Groups = append(h.Groups, GroupOther)
 	}
 	step := int64(q.Bucket / time.Second)
 	first := t.begin(q.Filter.Since)
-	for begin := first; begin < q.Filter.Until.Unix() || begin == first; begin += step {
+	for begin := first; time.Unix(begin, 0).Before(q.Filter.Until); begin += step { // also one of which only a part of a second is asked for
 		h.Buckets = append(h.Buckets, HistogramBucket{Time: time.Unix(begin, 0).UTC(), Counts: make([]int64, len(h.Groups))})
 	}
-	for group, of := range t.counts {
-		for begin, n := range of {
-			if i := (begin - first) / step; i >= 0 && i < int64(len(h.Buckets)) {
-				h.Buckets[i].Counts[place[group]] += n
-				h.Buckets[i].Total += n
+	for i, g := range groups {
+		at := min(i, MaxGroups)
+		for _, c := range g.of.counts {
+			if i := (c.begin - first) / step; i >= 0 && i < int64(len(h.Buckets)) {
+				h.Buckets[i].Counts[at] += c.n
+				h.Buckets[i].Total += c.n
 			}
 		}
 	}

@@ -124,7 +124,8 @@ func ValidID(id string) bool {
 	return ok
 }
 
-// compareIDs orders ids by time, then by text. The prefix does not count: gap records stand between requests.
-func compareIDs(a, b string) int { return strings.Compare(sortKey(a), sortKey(b)) }
+// CompareIDs orders ids, and cursors, as lists do: by time, then by text. The prefix does not count: gap records stand between
+// requests.
+func CompareIDs(a, b string) int { return strings.Compare(sortKey(a), sortKey(b)) }
 
 func sortKey(id string) string { return id[min(prefixLen, len(id)):] }

@@ -102,7 +102,7 @@ func TestCursorBeforeStandsBetweenPositions(t *testing.T) {
 	c := cursorBefore(1000)
 	at := "req_" + encodedPosition(1000) + "zzzzzzzz"
 	above := "req_" + encodedPosition(1001) + "00000001"
-	if compareIDs(at, c) >= 0 || compareIDs(above, c) <= 0 {
+	if CompareIDs(at, c) >= 0 || CompareIDs(above, c) <= 0 {
 		t.Errorf("cursor %s: want it above %s and below %s", c, at, above)
 	}
 }

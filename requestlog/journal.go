@@ -44,11 +44,14 @@ type Journal struct {
 	files   []*journalFile // the current one is the last
 	retired []retiredFile  // to be sealed by the housekeeper
 
+	sealing sync.Mutex // held while retired files are sealed
+
 	kick     chan struct{} // capacity 1: something was retired
 	quit     chan struct{}
 	finished chan struct{}
 	dirty    atomic.Bool // written since the last sync
-	keepLog  logLimit    // housekeeper only
+	bounds   atomic.Pointer[retentionBounds]
+	keepLog  logLimit // housekeeper only
 
 	skipped atomic.Uint64
 	errors  atomic.Uint64
@@ -65,6 +68,8 @@ type JournalOptions struct {
 	MaxFileAge  time.Duration
 	// SyncInterval is how often what was written is synced to the disk. Default one second.
 	SyncInterval time.Duration
+	// OnSealed is called by the journal's housekeeper when files were sealed. It must not block.
+	OnSealed func()
 	// ScanBudget is how many bytes one List reads before it answers with what it has. Default 256 MiB.
 	ScanBudget int64
 
@@ -77,8 +82,8 @@ func (o *JournalOptions) setDefaults() error {
 	if o.Dir == "" {
 		return errors.New("a directory must be given")
 	}
-	o.Retention = orDefault(o.Retention, 30*24*time.Hour)
-	o.MaxSize = orDefault(o.MaxSize, 10<<30)
+	o.Retention = orDefault(o.Retention, defaultRetention)
+	o.MaxSize = orDefault(o.MaxSize, defaultMaxSize)
 	o.MaxFileSize = orDefault(o.MaxFileSize, 64<<20)
 	o.MaxFileAge = orDefault(o.MaxFileAge, time.Hour)
 	o.SyncInterval = orDefault(o.SyncInterval, time.Second)
@@ -123,6 +128,7 @@ func OpenJournal(o JournalOptions) (*Journal, error) {
 		return nil, fmt.Errorf("making the directory: %w", err)
 	}
 	var err error
+	j.bounds.Store(&retentionBounds{o.Retention, o.MaxSize})
 	if j.lock, err = j.fs.Lock(filepath.Join(o.Dir, lockName)); err != nil {
 		return nil, fmt.Errorf("locking %s: %w", o.Dir, err)
 	}
@@ -150,12 +156,12 @@ func (j *Journal) load() error {
 			}
 			continue
 		}
-		s, ok := parseSealedName(e.Name())
+		s, ok := parseSealedName(e.Name(), journalSuffix)
 		info, err := e.Info()
 		if !ok || err != nil {
 			continue // not ours, or just deleted
 		}
-		j.files = append(j.files, &journalFile{path: path, size: info.Size(), span: s})
+		j.files = append(j.files, &journalFile{path: path, size: info.Size(), span: s, sealed: true})
 	}
 	slices.SortFunc(j.files, func(a, b *journalFile) int { return strings.Compare(a.path, b.path) })
 	return nil

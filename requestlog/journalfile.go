@@ -11,6 +11,7 @@ import (
 // the first and the last time of its records, so that a query knows without opening it whether it can hold an answer.
 const (
 	journalSuffix  = ".jsonl"
+	parquetSuffix  = ".parquet" // an archive's, made of the sealed file of the same name
 	openPrefix     = "open_"
 	lockName       = "lock"
 	fileTimeLayout = "20060102T150405.000Z"
@@ -20,9 +21,10 @@ func openName(begun time.Time, attempt int) string {
 	return openPrefix + begun.UTC().Format(fileTimeLayout) + attemptSuffix(attempt) + journalSuffix
 }
 
+// sealedName is a sealed file's name, without its suffix.
 func sealedName(s span, attempt int) string {
 	from, to := min(s.first, millisecondOf(s.low)), max(s.last, millisecondOf(s.high))
-	return formatMilli(from) + "_" + formatMilli(to) + attemptSuffix(attempt) + journalSuffix
+	return formatMilli(from) + "_" + formatMilli(to) + attemptSuffix(attempt)
 }
 
 func formatMilli(ms int64) string {
@@ -38,8 +40,8 @@ func attemptSuffix(attempt int) string {
 }
 
 // parseSealedName reads the bounds of a sealed file's name.
-func parseSealedName(name string) (span, bool) {
-	name, ok := strings.CutSuffix(name, journalSuffix)
+func parseSealedName(name, suffix string) (span, bool) {
+	name, ok := strings.CutSuffix(name, suffix)
 	if !ok {
 		return span{}, false
 	}
@@ -91,10 +93,12 @@ const blockSize = 128 << 10
 
 // journalFile is one file of the journal. Its fields are guarded by Journal.mu, but for indexing.
 type journalFile struct {
-	path  string
-	size  int64 // of whole lines
-	begun time.Time
-	span  span
+	path   string
+	size   int64 // of whole lines
+	begun  time.Time
+	span   span
+	sealed bool    // not written any more, and called by its sealed name
+	counts *Counts // of its records; nil if an earlier process wrote it
 
 	// blocks is the index, appended to only; open is the block that still grows (length 0: none). indexed is false for
 	// files of an earlier process that no query has met yet.

@@ -48,12 +48,27 @@ func (j *Journal) keepHouse() {
 }
 
 func (j *Journal) sealRetired() {
+	j.sealing.Lock()
+	defer j.sealing.Unlock()
 	j.mu.Lock()
 	retired := j.retired
 	j.retired = nil
 	j.mu.Unlock()
 	for _, r := range retired {
 		j.report("sealing a file", j.seal(r))
+		j.sealAgain(r.file)
+	}
+	if len(retired) > 0 && j.o.OnSealed != nil {
+		j.o.OnSealed()
+	}
+}
+
+// sealAgain has a file sealed the next time that has kept its name, as on a disk that takes no changes for a while.
+func (j *Journal) sealAgain(f *journalFile) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if !f.sealed && slices.Contains(j.files, f) && j.exists(f.path) {
+		j.retired = append(j.retired, retiredFile{file: f})
 	}
 }
 
@@ -125,16 +140,21 @@ func (j *Journal) seal(r retiredFile) error {
 func (j *Journal) renameLocked(f *journalFile) error {
 	for attempt := range maxNameAttempts {
 		path := filepath.Join(j.o.Dir, sealedName(f.span, attempt))
-		if _, err := j.fs.Stat(path); err == nil {
-			continue // a rename would replace it
+		if j.exists(path+journalSuffix) || j.exists(path+parquetSuffix) {
+			continue // a rename would replace it, or make it look like what was archived already
 		}
-		if err := j.fs.Rename(f.path, path); err != nil {
-			return ignoreMissing(err) // it keeps its name; the next start seals it
+		if err := j.fs.Rename(f.path, path+journalSuffix); err != nil {
+			return ignoreMissing(err) // it keeps its name until the next try
 		}
-		f.path = path
+		f.path, f.sealed = path+journalSuffix, true
 		return nil
 	}
 	return fmt.Errorf("more than %d files like %s", maxNameAttempts, sealedName(f.span, 0))
+}
+
+func (j *Journal) exists(path string) bool {
+	_, err := j.fs.Stat(path)
+	return err == nil
 }
 
 // syncDir makes renames and removals durable.
@@ -151,14 +171,16 @@ func (j *Journal) syncDir() error {
 }
 
 // retain deletes whole files, the oldest first: those too old, and then as many as are too much. The file being written
-// stays.
+// stays: it is the last one, unless it is sealed already. Asking Write for it would tell of the one before, when Write is just
+// beginning a new one, which holds no record yet and looks as old as can be.
 func (j *Journal) retain() {
-	oldest := j.now().Add(-j.o.Retention).UnixMilli()
-	j.wmu.Lock()
-	current := j.current
-	j.wmu.Unlock()
-
+	bounds := j.bounds.Load()
+	oldest := j.now().Add(-bounds.age).UnixMilli()
 	j.mu.Lock()
+	var current *journalFile
+	if n := len(j.files); n > 0 && !j.files[n-1].sealed {
+		current = j.files[n-1]
+	}
 	byAge := slices.Clone(j.files)
 	slices.SortStableFunc(byAge, func(a, b *journalFile) int { return cmp.Compare(a.span.last, b.span.last) })
 	var total int64
@@ -167,7 +189,7 @@ func (j *Journal) retain() {
 	}
 	var remove []*journalFile
 	for _, f := range byAge {
-		if f == current || f.span.last >= oldest && total <= j.o.MaxSize {
+		if f == current || f.span.last >= oldest && total <= bounds.size {
 			continue
 		}
 		total -= f.size
@@ -179,6 +201,18 @@ func (j *Journal) retain() {
 	for _, f := range remove {
 		j.report("deleting an old file", ignoreMissing(j.fs.Remove(f.path)))
 	}
+}
+
+// retentionBounds are what is kept: by age, and by size in bytes.
+type retentionBounds struct {
+	age  time.Duration
+	size int64
+}
+
+// SetRetention changes what is kept, see RetentionSetter.
+func (j *Journal) SetRetention(age time.Duration, size int64) {
+	j.bounds.Store(&retentionBounds{orDefault(age, defaultRetention), orDefault(size, defaultMaxSize)})
+	signal(j.kick)
 }
 
 func ignoreMissing(err error) error {

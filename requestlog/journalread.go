@@ -36,15 +36,23 @@ func (h *unitHeap) Pop() any {
 }
 
 // List answers one page, newest first. It reads at most ScanBudget bytes and a little, and then answers what it has.
-func (j *Journal) List(ctx context.Context, q Query) (Page, error) {
-	s, err := j.newScan(q)
+func (j *Journal) List(ctx context.Context, q Query) (Page, error) { return j.list(ctx, q, leftOut{}) }
+
+// leftOut are files that a query passes over.
+type leftOut struct {
+	paths map[string]bool
+	files map[*journalFile]bool
+}
+
+func (j *Journal) list(ctx context.Context, q Query, without leftOut) (Page, error) {
+	s, err := j.newScan(q, without)
 	if err != nil {
 		return Page{}, err
 	}
 	defer s.close()
 	for {
 		s.emit()
-		if len(s.out) == s.want || len(s.units) == 0 {
+		if s.full() || len(s.units) == 0 {
 			return s.page(), nil
 		}
 		if next := s.units[0].highest; s.read >= j.o.ScanBudget && next < s.start {
@@ -83,7 +91,7 @@ func (j *Journal) Get(ctx context.Context, id string) (*Record, error) {
 }
 
 // newScan prepares a query: which units can hold an answer.
-func (j *Journal) newScan(q Query) (*scan, error) {
+func (j *Journal) newScan(q Query, without leftOut) (*scan, error) {
 	s := &scan{
 		journal: j, filter: q.Filter, needle: []byte(q.Filter.needle()), want: min(max(q.Limit, 1), MaxLimit) + 1,
 		start: 1<<64 - 1, reach: span{high: 1<<64 - 1, first: -1 << 63, last: 1<<63 - 1},
@@ -118,6 +126,9 @@ func (j *Journal) newScan(q Query) (*scan, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	for _, f := range j.files {
+		if without.paths[f.path] || without.files[f] {
+			continue
+		}
 		if !f.indexed {
 			s.addUnit(unit{file: f, isFile: true}, f.span)
 			continue
@@ -147,7 +158,7 @@ func (s *scan) readIndex(u unit) error {
 		}
 		res, err := indexFile(handle, info.Size())
 		if err != nil {
-			return fmt.Errorf("%s: %w", f.path, err)
+			return fmt.Errorf("%s: %w", j.pathOf(f), err)
 		}
 		s.read += info.Size()
 		j.skipped.Add(res.skipped)
@@ -186,6 +197,13 @@ func (s *scan) addUnit(u unit, c span) {
 // meets says whether two spans have anything in common.
 func (s span) meets(o span) bool {
 	return s.low <= o.high && o.low <= s.high && s.first <= o.last && o.first <= s.last
+}
+
+// pathOf is where a file lies just now: it may be getting its sealed name.
+func (j *Journal) pathOf(f *journalFile) string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return f.path
 }
 
 // open opens a file once for the scan. It answers nil for a file that retention, or somebody, has deleted.

@@ -20,6 +20,7 @@ type scan struct {
 	units   unitHeap
 	pending []*Record // found, newest first, not yet known to be next
 	out     []*Record
+	room    PageRoom
 	read    int64 // bytes
 	buf     []byte
 	scratch Record
@@ -43,7 +44,7 @@ func (s *scan) readBlock(u unit) error {
 	}
 	buf := s.buf[:u.block.length]
 	if _, err := handle.ReadAt(buf, u.block.offset); err != nil {
-		return fmt.Errorf("%s at %d: %w", u.file.path, u.block.offset, err)
+		return fmt.Errorf("%s at %d: %w", s.journal.pathOf(u.file), u.block.offset, err)
 	}
 	s.read += u.block.length
 	found := len(s.pending)
@@ -63,8 +64,8 @@ func (s *scan) readBlock(u unit) error {
 		buf = buf[end:]
 	}
 	if len(s.pending) > found {
-		slices.SortFunc(s.pending, func(a, b *Record) int { return compareIDs(b.ID, a.ID) })
-		if most := s.want - len(s.out); len(s.pending) > most {
+		slices.SortFunc(s.pending, func(a, b *Record) int { return CompareIDs(b.ID, a.ID) })
+		if most := min(s.want-len(s.out), s.room.Fit(s.pending)); len(s.pending) > most {
 			clear(s.pending[most:])
 			s.pending = s.pending[:most]
 		}
@@ -96,23 +97,27 @@ func (s *scan) outOfReach(id []byte, ms int64) bool {
 // emit gives out the found records that nothing unread can precede.
 func (s *scan) emit() {
 	n := 0
-	for n < len(s.pending) && len(s.out) < s.want {
+	for n < len(s.pending) && !s.full() {
 		r := s.pending[n]
 		if position, _ := parseID(r.ID); len(s.units) > 0 && position <= s.units[0].highest {
 			break
 		}
 		s.out = append(s.out, r)
+		s.room.Take(r)
 		n++
 	}
 	s.pending = slices.Delete(s.pending, 0, n)
 }
+
+// full says whether the page takes no further record.
+func (s *scan) full() bool { return len(s.out) == s.want || s.room.Full() }
 
 // trim is the page's records: all that was given out, without the one that only says that more follow.
 func (s *scan) trim() []*Record { return s.out[:min(len(s.out), s.want-1)] }
 
 func (s *scan) page() Page {
 	p := Page{Records: s.trim()}
-	if len(s.out) == s.want {
+	if s.full() {
 		p.More, p.Next = true, p.Records[len(p.Records)-1].ID
 	}
 	return p

@@ -43,7 +43,7 @@ func (j *Journal) Write(records []*Record) (stored int, err error) {
 		err = io.ErrShortWrite
 	}
 	j.dirty.Store(true)
-	stored = j.note(n)
+	stored = j.note(n, records)
 	if err != nil {
 		j.suspend()
 		return stored, fmt.Errorf("writing the journal: %w", err)
@@ -75,7 +75,7 @@ func (j *Journal) encode(records []*Record) error {
 }
 
 // note adds to the index the whole lines among the first n bytes, and answers how many those are.
-func (j *Journal) note(n int) int {
+func (j *Journal) note(n int, records []*Record) int {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	start := 0
@@ -84,6 +84,7 @@ func (j *Journal) note(n int) int {
 			return i
 		}
 		j.current.add(int64(l.end-start), l.position, l.ms)
+		j.current.counts.Add(records[i])
 		start = l.end
 	}
 	return len(j.lines)
@@ -204,7 +205,7 @@ func (j *Journal) create() (*journalFile, File, error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		return &journalFile{path: path, begun: begun, span: emptySpan, indexed: true}, handle, nil
+		return &journalFile{path: path, begun: begun, span: emptySpan, indexed: true, counts: NewCounts()}, handle, nil
 	}
 	return nil, nil, fmt.Errorf("more than %d files of %v", maxNameAttempts, begun.Format(time.RFC3339))
 }

@@ -21,6 +21,9 @@ type Log struct {
 	pool  sync.Pool // *Record, zeroed
 	drops dropCount
 
+	captures     captureBudget
+	captureBurst int64
+
 	// armed is 1 while the writer is awake or about to be: only the first record after a pause has to wake it.
 	armed      atomic.Uint32
 	wake       chan struct{} // capacity 1: records wait
@@ -39,6 +42,7 @@ type Log struct {
 	mu        sync.Mutex // serialises changes of the two lists; readers load them without it
 	observers atomic.Pointer[[]func(*Record)]
 	tails     atomic.Pointer[[]*Follower]
+	recent    recent
 }
 
 // Stats are counts since Open. Appended = Stored + Dropped + Queued, exactly, whenever they are read while nothing is in
@@ -53,7 +57,13 @@ type Stats struct {
 	Errors   uint64 // failed writes, syncs and deletions
 	Skipped  uint64 // unreadable lines met so far
 	Files    int    // of the store
-	Bytes    int64  // of those files
+	Sealed   int    // those of them that were brought into their final form
+	Bytes    int64  // of all files
+	SetAside uint64 // damaged files taken out of the log so far
+
+	Captured        int64  // bytes of headers and bodies on their way to the store
+	CapturesDropped uint64 // captures given up because too much was on its way
+	CaptureDropped  uint64 // bytes of those
 }
 
 // Open opens the log and starts its writer.
@@ -85,6 +95,8 @@ func Open(o Options) (*Log, error) {
 		closing:    make(chan struct{}),
 		done:       make(chan struct{}),
 	}
+	l.captures.size, l.captureBurst = o.CaptureBudget, o.CaptureBurst
+	l.captures.room.Store(o.CaptureBudget)
 	l.pool.New = func() any { return new(Record) }
 	w := &writer{log: l, interval: o.FlushInterval}
 	go w.run()
@@ -95,6 +107,9 @@ func Open(o Options) (*Log, error) {
 func (l *Log) NewRecord() *Record { return l.pool.Get().(*Record) }
 
 func (l *Log) release(r *Record) {
+	if r.Capture != nil {
+		r.Capture.release()
+	}
 	*r = Record{}
 	l.pool.Put(r)
 }
@@ -148,7 +163,9 @@ func (l *Log) Stats() Stats {
 	s.Queued = int(accepted - s.Stored - given)
 	st := l.store.Stats()
 	s.Errors += st.Errors
-	s.Skipped, s.Files, s.Bytes = st.Skipped, st.Files, st.Bytes
+	s.Skipped, s.Files, s.Sealed, s.Bytes, s.SetAside = st.Skipped, st.Files, st.Sealed, st.Bytes, st.SetAside
+	s.Captured = l.captures.used()
+	s.CapturesDropped, s.CaptureDropped = l.captures.dropped.Load(), l.captures.droppedBytes.Load()
 	return s
 }
 
@@ -163,6 +180,14 @@ func (l *Log) Observe(f func(*Record)) {
 	}
 	list = append(list, f)
 	l.observers.Store(&list)
+}
+
+// SetRetention changes the age and the size, in bytes, that the store keeps, as in Options; 0 stands for the default. Records
+// that are too old or too many then are deleted soon.
+func (l *Log) SetRetention(age time.Duration, size int64) {
+	if s, ok := l.store.(RetentionSetter); ok {
+		s.SetRetention(age, size)
+	}
 }
 
 // List answers one page of the records that the filter selects, newest first, behind the cursor: a record's id, the Next of

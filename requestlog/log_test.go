@@ -331,3 +331,22 @@ func TestRecordThatCannotBeCleanedIsCounted(t *testing.T) {
 		t.Errorf("stats: got %+v, want it dropped and counted as an error", s)
 	}
 }
+
+// TestAppendedGap: a record that a caller marks as a gap is a request like any other, and does not unsettle the counts.
+func TestAppendedGap(t *testing.T) {
+	t.Parallel()
+	store := new(fakeStore)
+	l := openLog(t, Options{Store: store})
+	r := l.NewRecord()
+	r.Lost = 5
+	l.Append(r)
+	if err := l.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if requests, gaps, _ := store.split(); len(requests) != 1 || len(gaps) != 0 {
+		t.Errorf("%d requests and %d gaps are kept, want 1 and 0", len(requests), len(gaps))
+	}
+	if s := l.Stats(); s.Stored != 1 || s.Dropped != 0 || s.Queued != 0 {
+		t.Errorf("counts: %+v", s)
+	}
+}

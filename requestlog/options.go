@@ -12,7 +12,7 @@ import (
 type Options struct {
 	// Dir is where the journal lives. It is made (0700) if it does not exist, and belongs to one process at a time.
 	Dir string
-	// Store is used instead of a journal in Dir. The log closes it.
+	// Store is used instead of a journal in Dir: the archive, in the gateway. The log closes it.
 	Store Store
 	// Node is written into records that name no node.
 	Node string
@@ -22,6 +22,13 @@ type Options struct {
 	QueueSize int
 	// FlushInterval is how long a record may wait before it is written. Default 100 ms, at most 200 ms.
 	FlushInterval time.Duration
+
+	// CaptureBudget is how many captured bytes (headers and bodies, see Capture) may be on their way to the store at once.
+	// Default 32 MiB.
+	CaptureBudget int64
+	// CaptureBurst is how many captured bytes are redacted in a tenth of a second, whatever time that takes. What comes
+	// beyond is given up if redacting has taken half of that time, so that it never holds records up. Default 1 MiB.
+	CaptureBurst int64
 
 	// Retention and MaxSize bound the journal in Dir: whole files are deleted, the oldest first, when all their records
 	// are older than Retention, or while all files together are larger than MaxSize bytes. Default 30 days and 10 GiB.
@@ -39,6 +46,12 @@ type Options struct {
 // MaxFlushInterval is the longest allowed flush interval: what a killed process may lose.
 const MaxFlushInterval = 200 * time.Millisecond
 
+// What is kept if nothing else is asked for.
+const (
+	defaultRetention = 30 * 24 * time.Hour
+	defaultMaxSize   = 10 << 30
+)
+
 func (o *Options) setDefaults() error {
 	if o.Dir == "" && o.Store == nil {
 		return errors.New("a directory or a store must be given")
@@ -54,6 +67,15 @@ func (o *Options) setDefaults() error {
 	}
 	if o.FlushInterval < 0 || o.FlushInterval > MaxFlushInterval {
 		return fmt.Errorf("flush interval %v must be at most %v", o.FlushInterval, MaxFlushInterval)
+	}
+	if o.CaptureBudget == 0 {
+		o.CaptureBudget = defaultCaptureBudget
+	}
+	if o.CaptureBurst == 0 {
+		o.CaptureBurst = defaultCaptureBurst
+	}
+	if o.CaptureBudget < 0 || o.CaptureBurst < 0 {
+		return fmt.Errorf("capture budget %d and burst %d must not be negative", o.CaptureBudget, o.CaptureBurst)
 	}
 	if o.Now == nil {
 		o.Now = time.Now

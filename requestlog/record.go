@@ -43,7 +43,18 @@ type Record struct {
 	ErrorType         string // of the backend's JSON error body, or our own
 	ErrorCode         string
 	ErrorMessage      string
-	SuccessorUsed     bool // the token of a rotation's successor was used
+	SuccessorUsed     bool // the key presented is one that a rotation made
+
+	// What was captured, where that is asked for: redacted, bounded. Headers are the text of a JSON object.
+	RequestHeaders, ResponseHeaders string
+	RequestBody, ResponseBody       string
+
+	// Capture is what the four texts above are made of, by the log. It is nil in records that the log hands out.
+	Capture *Capture
+
+	// secret is the credential that the request presented, see Conceal. It is gone when the record is stored; behind a pointer,
+	// it is not printed with the record.
+	secret *string
 
 	// Lost is 0 for a request. A gap record says that this many records, between LostFrom and LostTo, are missing.
 	Lost             int64
@@ -56,8 +67,26 @@ const DecisionGap = "gap"
 // IsGap says whether the record stands for dropped records rather than for a request.
 func (r *Record) IsGap() bool { return r.Lost > 0 }
 
+// DecisionForeign is the decision on a key that named an account which it does not reach. What is refused so never was a
+// request on that account: the name is only what a stranger wrote.
+const DecisionForeign = "account_invalid"
+
+// Concerns says whether the record is one of the account or organization with this id: it owns the key, or was acted on.
+func (r *Record) Concerns(id string) bool {
+	return id != "" && (r.Owner == id || r.Account == id && r.Decision != DecisionForeign)
+}
+
+// Conceal has the log hide a credential wherever else the request, or the answer to it, spells it out. It is for those that
+// cannot be told from other text; ours are masked in any case. One too short to be a key is not looked for.
+func (r *Record) Conceal(token string) {
+	if len(token) >= minSecret {
+		r.secret = &token
+	}
+}
+
 // clone copies the record for a reader of its own. Strings are immutable, so that a shallow copy is enough.
 func (r *Record) clone() *Record {
 	c := *r
+	c.Capture, c.secret = nil, nil
 	return &c
 }

@@ -1,6 +1,7 @@
 package requestlog
 
 import (
+	"net/url"
 	"strings"
 )
 
@@ -9,7 +10,8 @@ const (
 	maxQueryBytes = 1024
 	maxQueryKeys  = 64
 	maxQueryKey   = 128
-	maxBareKey    = 24 // without "=": names are short, tokens are not
+	maxQueryValue = 256 // of those that are kept
+	maxBareKey    = 24  // without "=": names are short, tokens are not
 	maxNameDigits = 2
 )
 
@@ -19,11 +21,35 @@ const redactedValue = "***"
 // RedactQuery keeps the keys of a raw query string and nothing of the values: "limit=&starting_after=". Anything that looks
 // like a token is masked, also in a key. A text without a value that could be a token of another spelling is taken for a
 // value ("?mytok-81fe02c" is "***"). What passes 64 keys or 1 KiB is cut and ends with "…".
-func RedactQuery(rawQuery string) string { return redactQuery(rawQuery, "") }
+func RedactQuery(rawQuery string) string { return redactQuery(rawQuery, "", nil) }
+
+// QueryKeys are the names of query parameters whose values may be kept, as they are when decoded. Tokens in them are masked
+// all the same.
+type QueryKeys map[string]bool
+
+// Redact is RedactQuery, with the values of these parameters.
+func (k QueryKeys) Redact(rawQuery string) string { return redactQuery(rawQuery, "", k) }
+
+// RedactTarget is the function of that name, with the values of these parameters.
+func (k QueryKeys) RedactTarget(target string) string { return redactTarget(target, k) }
+
+// keeps says whether the value of a raw key is kept.
+func (k QueryKeys) keeps(raw string) bool {
+	if len(k) == 0 {
+		return false
+	}
+	if k[raw] {
+		return true
+	}
+	name, err := url.QueryUnescape(raw)
+	return err == nil && k[name]
+}
 
 // RedactTarget keeps the path and the query keys of a raw request target: "/v1/charges?limit=***". The user information of
 // an absolute target is redacted, and so is everything behind a "#".
-func RedactTarget(target string) string {
+func RedactTarget(target string) string { return redactTarget(target, nil) }
+
+func redactTarget(target string, keep QueryKeys) string {
 	target, _, fragment := strings.Cut(target, "#")
 	path, query, hasQuery := strings.Cut(target, "?")
 	if len(path) > 0 && path[0] != '/' {
@@ -31,7 +57,7 @@ func RedactTarget(target string) string {
 	}
 	path = ScrubTokens(path)
 	if hasQuery {
-		path += "?" + redactQuery(query, redactedValue)
+		path += "?" + redactQuery(query, redactedValue, keep)
 	}
 	if fragment {
 		path += "#" + redactedValue
@@ -58,12 +84,12 @@ func redactUserinfo(s string) string {
 	return scheme + redactedValue + rest[at:]
 }
 
-func redactQuery(raw, value string) string {
+func redactQuery(raw, standIn string, keep QueryKeys) string {
 	if raw == "" {
 		return ""
 	}
 	var b strings.Builder
-	b.Grow(min(len(raw)+1, maxQueryBytes) + len(value))
+	b.Grow(min(len(raw)+1, maxQueryBytes) + len(standIn))
 	for keys := 0; raw != ""; {
 		var pair string
 		pair, raw, _ = strings.Cut(raw, "&")
@@ -71,6 +97,10 @@ func redactQuery(raw, value string) string {
 			continue
 		}
 		key, text, hasValue := strings.Cut(pair, "=")
+		value := standIn
+		if hasValue && keep.keeps(key) {
+			value = ScrubTokens(cutText(text, maxQueryValue))
+		}
 		bare := !hasValue && !isName(key, maxBareKey) || hasValue && strings.Trim(text, "=") == "" && !isName(key, len(key))
 		if key = ScrubTokens(cutText(key, maxQueryKey)); bare && !isMask(key) {
 			key = redactedValue

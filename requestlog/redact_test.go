@@ -106,3 +106,26 @@ func TestRedactTarget(t *testing.T) {
 		}
 	}
 }
+
+// TestQueryKeys: the values of chosen parameters are kept, tokens in them are not.
+func TestQueryKeys(t *testing.T) {
+	t.Parallel()
+	keep := QueryKeys{"limit": true, "expand[]": true}
+	for _, tt := range []struct{ in, query, target string }{
+		{"limit=3&secret=x", "limit=3&secret=", "limit=3&secret=***"},
+		{"expand%5B%5D=a%20b&expand[]=c&Limit=3", "expand%5B%5D=a%20b&expand[]=c&Limit=", "expand%5B%5D=a%20b&expand[]=c&Limit=***"},
+		{"limit=sk_live_" + body32, "limit=sk_live_****YZ12", "limit=sk_live_****YZ12"},
+		{"limit=sk%5flive%5f" + body32, "limit=sk_live_****YZ12", "limit=sk_live_****YZ12"},
+		{"limit&limit=", "limit&limit=", "limit&limit="},
+	} {
+		if got := keep.Redact(tt.in); got != tt.query {
+			t.Errorf("Redact(%q): got %q, want %q", tt.in, got, tt.query)
+		}
+		if got, want := keep.RedactTarget("/v1/x?"+tt.in), "/v1/x?"+tt.target; got != want {
+			t.Errorf("RedactTarget(%q): got %q, want %q", tt.in, got, want)
+		}
+	}
+	if got := keep.Redact("limit=" + strings.Repeat("9", 5000)); len(got) > maxQueryBytes {
+		t.Errorf("got %d bytes", len(got))
+	}
+}

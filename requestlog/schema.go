@@ -30,6 +30,7 @@ type Column struct {
 	outside bool // the text is chosen by clients or backends: bounded before it is queued
 	always  bool // written also when it is zero
 
+	head    string // `"name":`, as a line has it
 	text    func(*Record) *string
 	integer func(*Record) int64
 	setInt  func(*Record, int64)
@@ -113,7 +114,7 @@ var columns = []Column{
 		text: func(r *Record) *string { return &r.ErrorCode }, filter: func(f *Filter) *string { return &f.ErrorCode }},
 	{Name: "error_message", Kind: ColumnText, MaxBytes: 1024, outside: true, Doc: "Message of the answer's error.",
 		text: func(r *Record) *string { return &r.ErrorMessage }},
-	{Name: "successor_used", Kind: ColumnBool, Doc: "The token of a rotation's successor was used.",
+	{Name: "successor_used", Kind: ColumnBool, Doc: "The key presented is one that a rotation made, in the place of another.",
 		boolean: func(r *Record) *bool { return &r.SuccessorUsed }},
 	{Name: "lost", Kind: ColumnInteger, Doc: "Gap records: how many records are missing.",
 		integer: func(r *Record) int64 { return r.Lost }, setInt: func(r *Record, v int64) { r.Lost = v }},
@@ -121,7 +122,18 @@ var columns = []Column{
 		time: func(r *Record) *time.Time { return &r.LostFrom }},
 	{Name: "lost_to", Kind: ColumnTime, Doc: "Gap records: when the last record was lost.",
 		time: func(r *Record) *time.Time { return &r.LostTo }},
+	{Name: "request_headers", Kind: ColumnText, MaxBytes: maxCapturedText, Doc: "Headers of the request, as a JSON object, where a site captures them.",
+		text: func(r *Record) *string { return &r.RequestHeaders }},
+	{Name: "response_headers", Kind: ColumnText, MaxBytes: maxCapturedText, Doc: "Headers of the answer, as a JSON object, where a site captures them.",
+		text: func(r *Record) *string { return &r.ResponseHeaders }},
+	{Name: "request_body", Kind: ColumnText, MaxBytes: maxCapturedText, Doc: "Beginning of the request's body, redacted, where a site captures it.",
+		text: func(r *Record) *string { return &r.RequestBody }},
+	{Name: "response_body", Kind: ColumnText, MaxBytes: maxCapturedText, Doc: "Beginning of the answer's body, redacted, where a site captures it.",
+		text: func(r *Record) *string { return &r.ResponseBody }},
 }
+
+// maxCapturedText bounds a captured text, whose own bound is lower: what is spelled out in it may make it longer.
+const maxCapturedText = MaxCapturedBody + 4<<10
 
 // Columns lists the schema, in the order in which records are written. The slice is the caller's.
 func Columns() []Column { return append([]Column(nil), columns...) }
@@ -163,6 +175,7 @@ func init() {
 	for i := range columns {
 		c := &columns[i]
 		columnByName[c.Name] = c
+		c.head = `"` + c.Name + `":`
 		switch c.Kind {
 		case ColumnText:
 			textColumns = append(textColumns, c)

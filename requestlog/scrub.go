@@ -6,7 +6,7 @@ import (
 )
 
 // tokenPrefixes are the beginnings of our tokens. Tokens of imported keys with another spelling cannot be told from other
-// text: for those only the redaction of query values helps.
+// text: for those the redaction of query values helps, and Record.Conceal hides the one that a request presents.
 var tokenPrefixes = [...]string{
 	"sk_org_live_", "sk_org_test_",
 	"sk_live_", "sk_test_", "pk_live_", "pk_test_", "rk_live_", "rk_test_",

@@ -3,6 +3,7 @@ package requestlog
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // Errors of the log and its stores.
@@ -44,15 +45,45 @@ type Store interface {
 	Close() error
 }
 
+// RetentionSetter is a store whose bounds can be changed while it is open.
+type RetentionSetter interface {
+	// SetRetention sets the age and the size, in bytes, of what is kept; 0 stands for the default. It does not wait for
+	// what is deleted then.
+	SetRetention(age time.Duration, size int64)
+}
+
 // Query asks for one page of records.
 type Query struct {
 	Filter Filter
-	Limit  int    // 1 to MaxLimit
+	Limit  int    // 1 to MaxLimit; a page of much captured text is shorter
 	After  string // a record's id or Page.Next; "" for the newest
 }
 
 // MaxLimit is the most records of one page.
 const MaxLimit = 1000
+
+// MaxPageBytes bounds the captured text of one page: behind the record that goes beyond it, the page ends. Captured headers and
+// bodies may be two hundred times as long as the rest of a record.
+const MaxPageBytes = 4 << 20
+
+// PageRoom is how much captured text a page that is being gathered still takes.
+type PageRoom struct{ taken int }
+
+// Full says whether the page ends here.
+func (p *PageRoom) Full() bool { return p.taken >= MaxPageBytes }
+
+// Take notes a record of the page.
+func (p *PageRoom) Take(r *Record) { p.taken += r.CapturedBytes() }
+
+// Fit is how many of the records, which come next in this order, the page can take, as far as is known by now: what comes behind
+// those need not be remembered.
+func (p PageRoom) Fit(next []*Record) (n int) {
+	for n < len(next) && !p.Full() {
+		p.Take(next[n])
+		n++
+	}
+	return n
+}
 
 // Page is one page of a list, newest first.
 type Page struct {
@@ -66,8 +97,10 @@ type Page struct {
 
 // StoreStats are what a store knows of itself.
 type StoreStats struct {
-	Files   int    // files on disk
-	Bytes   int64  // their size together
-	Skipped uint64 // unreadable lines met so far: torn by a crash, or damaged
-	Errors  uint64 // failures beside Write's: syncing, sealing, deleting
+	Files    int    // files on disk
+	Sealed   int    // those of them that were brought into their final form
+	Bytes    int64  // the size of all together
+	Skipped  uint64 // unreadable lines met so far: torn by a crash, or damaged
+	SetAside uint64 // damaged files taken out of the log so far, and kept under another name
+	Errors   uint64 // failures beside Write's: syncing, sealing, reading, deleting
 }

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// KeySummary is what a key did, as far as records of it are kept. It is kept up as records are stored, so that asking costs
-// nothing.
+// KeySummary is what a key did, as far as records of it are kept, or longer where the store counts as it goes: then asking
+// costs little, and what retention deletes stays counted.
 type KeySummary struct {
 	Key       string
 	Requests  int64     // all records of the key, denied ones included

@@ -8,8 +8,9 @@ import (
 )
 
 const (
-	maxTails   = 64   // live tails of one process
-	tailBuffer = 1024 // records that wait for one slow reader
+	maxTails   = 64      // live tails of one process
+	tailBuffer = 1024    // records that wait for one slow reader
+	tailBytes  = 1 << 20 // of captured text in them
 )
 
 // Tail calls fn for each record that is stored from now on and that the filter selects, in the order in which requests
@@ -66,6 +67,7 @@ type Follower struct {
 
 	mu       sync.Mutex
 	records  []*Record
+	captured int   // bytes of captured text in records
 	lost     int64 // since records filled up
 	lostFrom time.Time
 	lostTo   time.Time
@@ -118,7 +120,12 @@ func (t *Follower) offer(r *Record) {
 		t.lost++
 		return
 	}
-	t.records = append(t.records, r.clone())
+	c := r.clone()
+	if t.captured += c.CapturedBytes(); t.captured > tailBytes {
+		t.captured -= c.CapturedBytes()
+		c.DropCaptured()
+	}
+	t.records = append(t.records, c)
 	signal(t.ready)
 }
 
@@ -127,7 +134,7 @@ func (t *Follower) take() []*Record {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	records := t.records
-	t.records = nil
+	t.records, t.captured = nil, 0
 	if t.lost > 0 {
 		now := cleanTime(t.log.now())
 		records = append(records, &Record{

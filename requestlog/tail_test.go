@@ -21,9 +21,14 @@ func TestTailGetsWhatTheFilterSelects(t *testing.T) {
 			r.Key, r.BytesIn = []string{"key_1", "key_2"}[i%2], int64(i)
 			l.Append(r)
 		}
-		records, err := f.Next(t.Context())
-		if err != nil || len(records) != 5 {
-			t.Fatalf("Next: got %d records, %v, want 5", len(records), err)
+		var records []*Record
+		for len(records) < 5 { // the first may be there before the last is stored
+			more, err := f.Next(t.Context())
+			if err != nil {
+				t.Errorf("Next: %v with %d records, want 5", err, len(records))
+				break
+			}
+			records = append(records, more...)
 		}
 		for i, r := range records {
 			if r.BytesIn != int64(2*i) {

@@ -29,6 +29,7 @@ type writer struct {
 	backoff  time.Duration
 	failures uint64 // writes refused since the last success
 	waiting  []flushWait
+	captures captureLoad
 
 	lastGap     time.Time
 	errorLog    logLimit
@@ -107,6 +108,7 @@ func (w *writer) fill(pop func() *Record) {
 		if r == nil {
 			break
 		}
+		r.Lost = 0 // gap records are made here only: another one would be taken off the count of what was dropped
 		if w.clean(r, now) {
 			w.batch = append(w.batch, r)
 		}
@@ -126,9 +128,15 @@ func (w *writer) clean(r *Record, now time.Time) (ok bool) {
 		if p := recover(); p != nil {
 			w.log.logger.Error(panicMessage, zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
 			w.log.errors.Add(1)
+			if r != nil && r.Capture != nil {
+				r.Capture.release()
+			}
 			w.log.drops.giveUp(1, now)
 		}
 	}()
+	if r != nil && r.Capture != nil {
+		defer w.captures.admit(r.Capture, w.log.captureBurst, w.log.now)()
+	}
 	clean(r, w.log.node, now)
 	return true
 }
@@ -223,7 +231,12 @@ func (w *writer) publish(r *Record) {
 			w.observe(f, r)
 		}
 	}
-	if list := w.log.tails.Load(); list != nil {
+	// In one step, so that who begins a tail meanwhile either finds the record remembered or is offered it: see FollowAfter.
+	w.log.recent.mu.Lock()
+	w.log.recent.addLocked(r.ID)
+	list := w.log.tails.Load()
+	w.log.recent.mu.Unlock()
+	if list != nil {
 		for _, t := range *list {
 			t.offer(r)
 		}

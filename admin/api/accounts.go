@@ -10,14 +10,15 @@ import (
 
 // Account owns keys and sandboxes.
 type Account struct {
-	ID                string    `json:"id" example:"acct_1032D82eZvKYlo2C"`
-	Object            string    `json:"object" enum:"account"`
-	Name              string    `json:"name"`
-	Organization      *string   `json:"organization" doc:"The organization it belongs to; null if it stands alone"`
-	DefaultAPIVersion *string   `json:"default_api_version" doc:"API version of requests that name none; null if it has none"`
-	Connections       []string  `json:"connections" nullable:"false" doc:"Ids of the directly connected accounts"`
-	DefaultSandbox    string    `json:"default_sandbox" doc:"Id of the sandbox named default"`
-	CreatedAt         time.Time `json:"created_at"`
+	ID                string      `json:"id" example:"acct_1032D82eZvKYlo2C"`
+	Object            string      `json:"object" enum:"account"`
+	Name              string      `json:"name"`
+	Organization      *string     `json:"organization" doc:"The organization it belongs to; null if it stands alone"`
+	DefaultAPIVersion *string     `json:"default_api_version" doc:"API version of requests that name none; null if it has none"`
+	RateLimit         *RateLimits `json:"rate_limit" doc:"Its own rate limits; null: as the configuration says"`
+	Connections       []string    `json:"connections" nullable:"false" doc:"Ids of the directly connected accounts"`
+	DefaultSandbox    string      `json:"default_sandbox" doc:"Id of the sandbox named default"`
+	CreatedAt         time.Time   `json:"created_at"`
 }
 
 // AccountCreated is a new account with its four default keys.
@@ -28,16 +29,18 @@ type AccountCreated struct {
 
 // AccountCreate is the body that makes an account.
 type AccountCreate struct {
-	Name              string           `json:"name" doc:"1 to 200 characters"`
-	Organization      Optional[string] `json:"organization,omitzero" doc:"The organization that it is to belong to"`
-	DefaultAPIVersion Optional[string] `json:"default_api_version,omitzero" doc:"API version of requests that name none"`
+	Name              string              `json:"name" doc:"1 to 200 characters"`
+	Organization      Optional[string]    `json:"organization,omitzero" doc:"The organization that it is to belong to"`
+	DefaultAPIVersion Optional[string]    `json:"default_api_version,omitzero" doc:"API version of requests that name none"`
+	RateLimit         Optional[RateLimit] `json:"rate_limit,omitzero" doc:"Requests a second; absent: as the configuration says"`
 }
 
 // AccountUpdate is the body that changes an account. Absent fields stay as they are.
 type AccountUpdate struct {
-	Name              Optional[string] `json:"name,omitzero" doc:"1 to 200 characters; not null"`
-	Organization      Optional[string] `json:"organization,omitzero" doc:"null takes it out of its organization"`
-	DefaultAPIVersion Optional[string] `json:"default_api_version,omitzero" doc:"null takes it away"`
+	Name              Optional[string]    `json:"name,omitzero" doc:"1 to 200 characters; not null"`
+	Organization      Optional[string]    `json:"organization,omitzero" doc:"null takes it out of its organization"`
+	DefaultAPIVersion Optional[string]    `json:"default_api_version,omitzero" doc:"null takes it away"`
+	RateLimit         Optional[RateLimit] `json:"rate_limit,omitzero" doc:"Replaces both; null: as the configuration says"`
 }
 
 func viewAccount(a *keystore.Account) Account {
@@ -47,7 +50,7 @@ func viewAccount(a *keystore.Account) Account {
 	}
 	return Account{
 		ID: a.ID, Object: "account", Name: a.Name, Organization: some(a.Organization), DefaultAPIVersion: some(a.DefaultVersion),
-		Connections: connections, DefaultSandbox: a.DefaultSandbox, CreatedAt: *stamp(a.CreatedAt),
+		RateLimit: viewRateLimit(a.RateLimit), Connections: connections, DefaultSandbox: a.DefaultSandbox, CreatedAt: *stamp(a.CreatedAt),
 	}
 }
 
@@ -132,10 +135,14 @@ func (a *API) createAccount(c *call, in *createAccountInput) (AccountCreated, er
 	if err := c.coversOwner("", in.Body.Organization.Value); err != nil {
 		return AccountCreated{}, err
 	}
+	if err := a.checkVersion(in.Body.DefaultAPIVersion, ""); err != nil {
+		return AccountCreated{}, err
+	}
 	ctx, cancel := c.commit()
 	defer cancel()
 	account, keys, err := a.Store.CreateAccount(ctx, c.actor, keystore.AccountParams{
 		Name: in.Body.Name, Organization: in.Body.Organization.Value, DefaultVersion: in.Body.DefaultAPIVersion.Value,
+		RateLimit: in.Body.RateLimit.Value.stored(),
 	})
 	if err != nil {
 		return AccountCreated{}, err
@@ -161,6 +168,9 @@ func (a *API) updateAccount(c *call, in *updateAccountInput) (Account, error) {
 	if err := c.mayMove(account, in.Body.Organization); err != nil {
 		return Account{}, err
 	}
+	if err := a.checkVersion(in.Body.DefaultAPIVersion, account.DefaultVersion); err != nil {
+		return Account{}, err
+	}
 	revision, err := c.ifRevision(account.Revision)
 	if err != nil {
 		return Account{}, err
@@ -169,8 +179,20 @@ func (a *API) updateAccount(c *call, in *updateAccountInput) (Account, error) {
 	defer cancel()
 	return c.changed(a.Store.UpdateAccount(ctx, c.actor, in.ID, keystore.AccountPatch{
 		Name: field(in.Body.Name), Organization: field(in.Body.Organization), DefaultVersion: field(in.Body.DefaultAPIVersion),
-		IfRevision: revision,
+		RateLimit: mapped(in.Body.RateLimit, RateLimit.stored), IfRevision: revision,
 	}))
+}
+
+// checkVersion refuses a default version that the gateway would refuse from a client. One that is there already is left: the
+// configuration may have changed since.
+func (a *API) checkVersion(version Optional[string], before string) error {
+	if version.Value == "" || version.Value == before {
+		return nil // what an empty one means is the store's to say
+	}
+	if rules := a.Rules(""); rules != nil && !rules.Version.Match(version.Value) {
+		return badParam("default_api_version", "this is no API version that the gateway's configuration allows (api_versions)")
+	}
+	return nil
 }
 
 func (a *API) connectAccount(c *call, in *connectionInput) (Account, error) {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -38,6 +39,24 @@ type Config struct {
 	// calls does not come up.
 	Caller func(*http.Request) (*auth.Caller, error)
 
+	// Sessions signs members in and out. nil: the mounting side has no members' sessions, and the API no calls about them.
+	Sessions *auth.Sessions
+
+	// Verifier asks signed-in members for a code before they do what a stolen session must not do. It must be set if Sessions
+	// is.
+	Verifier *auth.Verifier
+
+	// OIDC signs members in by an identity provider; nil: there is none.
+	OIDC *auth.OIDC
+
+	// SiteURL is where members sign in, such as https://keys.example.com, for the links of invitations; "" if that is not
+	// known. It is asked on every call that needs it. Default: not known.
+	SiteURL func() string
+
+	// Mail sends an invitation to the member's e-mail address. nil, or an error: the link is answered instead, to be handed
+	// over in another way.
+	Mail func(ctx context.Context, m *keystore.Member, link policy.Token) error
+
 	// Tokens says that the mounting side asks for admin tokens. It changes nothing but the document, which then says so.
 	Tokens bool
 
@@ -72,6 +91,8 @@ type API struct {
 	operations []*huma.Operation // of the document, in the order in which they were registered
 	openapi    []byte            // the document as it is served
 	docs       []byte            // the same as a page
+
+	exports chan struct{} // one token for each export of request records that runs
 }
 
 // New checks the config and builds the handler of /v1/… and of KeySetPath.
@@ -87,6 +108,8 @@ func New(c Config) (http.Handler, error) {
 		return nil, errors.New("admin API: Rules is missing")
 	case c.Caller == nil:
 		return nil, errors.New("admin API: Caller is missing")
+	case c.Sessions != nil && c.Verifier == nil:
+		return nil, errors.New("admin API: Verifier is missing") // fail closed: nobody forgets to ask
 	}
 	if c.Node == "" {
 		c.Node = "local"
@@ -100,7 +123,10 @@ func New(c Config) (http.Handler, error) {
 	if c.Idempotency == nil {
 		c.Idempotency = NewStoreIdempotency(c.Store, c.Now)
 	}
-	a := &API{Config: c}
+	if c.SiteURL == nil {
+		c.SiteURL = func() string { return "" }
+	}
+	a := &API{Config: c, exports: make(chan struct{}, maxExports)}
 	a.newDocument()
 	a.registerOrganizations()
 	a.registerAccounts()
@@ -121,7 +147,17 @@ func New(c Config) (http.Handler, error) {
 	a.registerRequestLogs()
 	a.registerKeySet()
 	a.registerAdminTokens()
+	a.registerMembers()
+	if a.Sessions != nil {
+		a.registerSessions()
+		a.registerOwnCredentials()
+		a.registerVerifications()
+		if a.OIDC != nil {
+			a.registerOIDC()
+		}
+	}
 	a.registerWebhooks()
+	a.registerNodes()
 	if err := a.registerDocument(); err != nil {
 		return nil, fmt.Errorf("admin API: building the OpenAPI document: %w", err)
 	}

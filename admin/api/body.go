@@ -29,6 +29,10 @@ func (c *call) readBody() ([]byte, error) {
 		}
 		return nil, newError(http.StatusBadRequest, codeBodyInvalid, "", "the body could not be read to its end")
 	}
+	if c.caller != nil && !c.caller.Still() {
+		// The body may have come slowly: what begins after the end of the credential is refused.
+		return nil, newError(http.StatusUnauthorized, codeUnauthenticated, "", "the credential of this call is not good any more")
+	}
 	if len(bytes.TrimSpace(data)) == 0 {
 		return nil, nil
 	}

@@ -32,6 +32,8 @@ type call struct {
 	revision uint64 // of the object answered; 0: no ETag
 	claim    *claim // of the Idempotency-Key; nil: none
 	started  bool   // the status is on the wire
+
+	unverified bool // refused for its verification code: an Idempotency-Key is not used up by that
 }
 
 // commitTime bounds a change whose caller has gone away.

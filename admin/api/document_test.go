@@ -33,16 +33,20 @@ func TestDocument(t *testing.T) {
 	want := []string{
 		"DELETE /v1/accounts/{id}/connections/{connected_id}", "DELETE /v1/accounts/{id}/sandboxes/{sandbox_id}",
 		"DELETE /v1/admin_tokens/{id}", "GET /v1/admin_tokens", "GET /v1/admin_tokens/{id}", "POST /v1/admin_tokens",
+		"GET /v1/members", "POST /v1/members", "GET /v1/members/{id}", "PATCH /v1/members/{id}", "DELETE /v1/members/{id}",
+		"POST /v1/members/{id}/invitation", "GET /v1/members/{id}/sessions", "DELETE /v1/members/{id}/sessions",
 		"DELETE /v1/keys/{id}", "GET /.well-known/jwks.json",
 		"GET /v1/accounts", "GET /v1/accounts/{id}", "GET /v1/accounts/{id}/sandboxes", "GET /v1/backup", "GET /v1/docs", "GET /v1/events", "GET /v1/events/export", "GET /v1/events/verify", "GET /v1/events/{id}", "GET /v1/keys", "GET /v1/keys/export", "GET /v1/keys/{id}",
 		"GET /v1/openapi.json", "GET /v1/organizations", "GET /v1/organizations/{id}", "GET /v1/request_logs", "GET /v1/request_logs/tail",
-		"GET /v1/request_logs/{id}", "GET /v1/resources", "PATCH /v1/accounts/{id}", "PATCH /v1/keys/{id}", "PATCH /v1/organizations/{id}",
+		"GET /v1/request_logs/{id}", "GET /v1/request_logs/histogram", "GET /v1/request_logs/export", "GET /v1/request_logs/stats", "GET /v1/resources", "PATCH /v1/accounts/{id}", "PATCH /v1/keys/{id}", "PATCH /v1/organizations/{id}",
 		"POST /v1/accounts", "POST /v1/accounts/{id}/sandboxes", "POST /v1/explain", "POST /v1/key_imports", "POST /v1/keys", "POST /v1/keys/import",
 		"POST /v1/keys/{id}/duplicate", "POST /v1/keys/{id}/reveal", "POST /v1/keys/{id}/rotate", "POST /v1/organizations",
 		"PUT /v1/accounts/{id}/connections/{connected_id}",
 		"PUT /v1/keys/{id}/rotation_schedule", "DELETE /v1/keys/{id}/rotation_schedule", "POST /v1/keys/{id}/rotation/end", "GET /v1/keys/{id}/usage",
 		"GET /v1/webhook_endpoints", "POST /v1/webhook_endpoints", "GET /v1/webhook_endpoints/{id}", "DELETE /v1/webhook_endpoints/{id}",
-		"GET /v1/webhook_endpoints/{id}/deliveries",
+		"GET /v1/webhook_endpoints/{id}/deliveries", "PATCH /v1/webhook_endpoints/{id}", "POST /v1/webhook_endpoints/{id}/rotate_secret",
+		"POST /v1/webhook_endpoints/{id}/resend",
+		"GET /v1/nodes",
 	}
 	slices.Sort(want)
 	slices.Sort(got)

@@ -75,6 +75,8 @@ const (
 	codeIdempotencyInUse    = "idempotency_key_in_use"
 	codeIdempotencyCapacity = "idempotency_unavailable"
 	codeTailEnded           = "tail_unavailable"
+	codeExportsBusy         = "export_unavailable"
+	codeEmailUnproven       = "email_unproven"
 	codeInternal            = "internal_error"
 )
 
@@ -93,6 +95,11 @@ var statusOf = map[keystore.Code]int{
 	keystore.CodeNotRotating:     http.StatusConflict,
 	keystore.CodeRevision:        http.StatusPreconditionFailed,
 	keystore.CodeUnavailable:     http.StatusServiceUnavailable,
+
+	// What this package finds in a row of an import, and the store lists.
+	codeParameterUnknown: http.StatusBadRequest,
+	codeBodyInvalid:      http.StatusBadRequest,
+	auth.CodeLimit:       http.StatusForbidden,
 }
 
 // newError makes an error whose type follows from its status.
@@ -166,6 +173,9 @@ func asError(err error) (*Error, error) {
 	var filter *requestlog.FilterError
 	if errors.As(err, &filter) {
 		return badParam(filter.Param, "%s", filter.Reason), nil
+	}
+	if errors.Is(err, keystore.ErrAway) {
+		return newError(http.StatusServiceUnavailable, string(keystore.CodeUnavailable), "", "the key store's database cannot be reached now; try again later"), err
 	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return newError(http.StatusServiceUnavailable, string(keystore.CodeUnavailable), "",

@@ -3,8 +3,10 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -26,7 +28,7 @@ type Event struct {
 	Before       EventFields `json:"before,omitempty" doc:"The fields that changed, as they were; never a token"`
 	After        EventFields `json:"after,omitempty" doc:"The fields that changed, as they are now"`
 	Previous     string      `json:"previous" doc:"SHA-256 of the event before, as it is stored; zeros for the first"`
-	Hash         string      `json:"hash" doc:"SHA-256 of this event as it is stored: a line of the export, without its line end"`
+	Hash         string      `json:"hash" doc:"SHA-256 of this event as it is stored: a line of the export, without its line end, unless a part of it is kept from the caller"`
 }
 
 // EventFields are fields of an object by name, null where it did not have them.
@@ -175,7 +177,7 @@ func (a *API) listEvents(c *call, in *listEventsInput) (EventList, error) {
 	if err != nil {
 		return EventList{}, err
 	}
-	return EventList{List: listOf(found.Events, found.More, viewEvent), Next: some(found.Next)}, nil
+	return EventList{List: listOf(found.Events, found.More, c.viewEvent), Next: some(found.Next)}, nil
 }
 
 func (a *API) getEvent(c *call, in *eventInput) (Event, error) {
@@ -186,7 +188,7 @@ func (a *API) getEvent(c *call, in *eventInput) (Event, error) {
 	if err != nil {
 		return Event{}, err
 	}
-	return viewEvent(*e), nil
+	return c.viewEvent(*e), nil
 }
 
 // eventFilter is the store's form of the filters, and of what the caller may see.
@@ -232,11 +234,37 @@ func (c *call) moment(name, text string) (time.Time, error) {
 	return at, nil
 }
 
-func viewEvent(e keystore.StoredEvent) Event {
+func (c *call) viewEvent(stored keystore.StoredEvent) Event {
+	e := c.shownEvent(stored)
 	return Event{
 		ID: e.ID, Seq: e.Seq, Revision: e.Revision, Type: string(e.Type), Time: e.Time, Actor: EventActor(e.Actor), Object: e.Object,
 		Account: e.Account, Organization: e.Organization, Before: e.Before, After: e.After, Previous: e.Previous, Hash: e.HashText(),
 	}
+}
+
+// shownEvent is an event as the caller may read it. Events of webhook endpoints that an earlier version wrote have whole URLs,
+// and stay as they are, or their chain breaks: who may not list endpoints is shown the origins, in a line that is not the
+// stored one.
+func (c *call) shownEvent(e keystore.StoredEvent) keystore.StoredEvent {
+	if !strings.HasPrefix(string(e.Type), "webhook_endpoint.") || c.caller.May("list_webhook_endpoints") == nil {
+		return e
+	}
+	shown := *e.Event
+	changed := false
+	for _, fields := range []*map[string]any{&shown.Before, &shown.After} {
+		text, _ := (*fields)["url"].(string)
+		if origin := keystore.WebhookOrigin(text); origin != text {
+			*fields = maps.Clone(*fields)
+			(*fields)["url"] = origin
+			changed = true
+		}
+	}
+	if !changed {
+		return e
+	}
+	e.Event = &shown
+	e.Body = []byte(jsonText(&shown))
+	return e
 }
 
 func (a *API) exportEvents(c *call, in *exportEventsInput) error {
@@ -253,6 +281,10 @@ func (a *API) exportEvents(c *call, in *exportEventsInput) error {
 	})
 	if err == nil && c.r.Method != http.MethodHead {
 		err = a.Store.ExportEvents(c.ctx, filter, func(e keystore.StoredEvent) error {
+			if !c.caller.Still() {
+				return newError(http.StatusUnauthorized, codeUnauthenticated, "", "the credential of this export is not good any more")
+			}
+			e = c.shownEvent(e)
 			return out.row(func() []byte { return e.Body }, func() []string {
 				return []string{
 					e.ID, strconv.FormatUint(e.Seq, 10), strconv.FormatUint(e.Revision, 10), string(e.Type), e.Time.Format(time.RFC3339Nano),
@@ -270,7 +302,11 @@ func jsonCell[V any](m map[string]V) string {
 	if len(m) == 0 {
 		return ""
 	}
-	text, err := json.Marshal(m)
+	return jsonText(m)
+}
+
+func jsonText(v any) string {
+	text, err := json.Marshal(v)
 	if err != nil {
 		return "" // of our own making: texts, numbers, lists and maps of them
 	}

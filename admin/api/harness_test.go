@@ -34,6 +34,7 @@ type fixture struct {
 	store   *keystore.Store
 	log     *requestlog.Log
 	handler http.Handler
+	config  api.Config
 	spec    *openapi3.T
 
 	mu      sync.Mutex
@@ -52,6 +53,12 @@ type answer struct {
 	status  int
 	header  http.Header
 	body    []byte
+}
+
+func init() {
+	for _, media := range []string{"application/vnd.apache.parquet", "application/gzip"} {
+		openapi3filter.RegisterBodyDecoder(media, openapi3filter.FileBodyDecoder)
+	}
 }
 
 var testRules = []policy.Rule{
@@ -103,12 +110,23 @@ func newFixture(t *testing.T, change ...func(*api.Config)) *fixture {
 	for _, c := range change {
 		c(&config)
 	}
-	if f.handler, err = api.New(config); err != nil {
-		t.Fatal(err)
-	}
+	f.config = config
+	f.handler = f.mount(config.Log)
 	f.loadSpec()
 	t.Cleanup(f.searchTokens)
 	return f
+}
+
+// mount is the API over a log.
+func (f *fixture) mount(log *requestlog.Log) http.Handler {
+	f.t.Helper()
+	config := f.config
+	config.Log = log
+	handler, err := api.New(config)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return handler
 }
 
 func (f *fixture) clock() time.Time {

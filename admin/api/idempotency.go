@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/keystile/keystile/keystore"
 )
 
 const (
@@ -36,6 +38,9 @@ type IdempotencyKey struct {
 	Caller      string            // who calls; keys of different callers have nothing to do with each other
 	Key         string            // the header's value, 1 to 255 visible ASCII characters
 	Fingerprint [sha256.Size]byte // of method, path, query and body
+
+	Actor string // whose room the answer takes: of a member the same in all sessions
+	Small bool   // it is a small room
 }
 
 // IdempotencyState is what the store knows of a key.
@@ -47,7 +52,7 @@ const (
 	IdempotencySaved                               // the answer is there
 	IdempotencyRunning                             // another call holds it, with the same fingerprint or another
 	IdempotencyReused                              // it is kept for another fingerprint
-	IdempotencyFull                                // there is no room: nothing was claimed
+	IdempotencyFull                                // there is no room, at all or for this caller: nothing was claimed
 )
 
 // claim is a key that this call holds.
@@ -66,7 +71,8 @@ type savedAnswer struct {
 // once runs a POST, at most once for its Idempotency-Key if it has one. The input has been validated by now: a call that
 // was refused for its form does not use its key up.
 //
-// Kept are the answers 2xx and 4xx and a plain 500. A 503 says that nothing happened, and frees the key.
+// Kept are the answers 2xx and 4xx and a plain 500. A 503 or 429 says that nothing happened, and frees the key; so does a
+// wrong verification code.
 func (c *call) once(data []byte, run func() (answer, error)) {
 	key, err := c.idempotencyKey(data)
 	if err != nil {
@@ -111,7 +117,7 @@ func (c *call) runClaimed(k *claim, run func() (answer, error)) {
 		done = c.failure(err)
 	}
 	c.claim = nil
-	if done.status == http.StatusServiceUnavailable {
+	if done.status == http.StatusServiceUnavailable || done.status == http.StatusTooManyRequests || c.unverified {
 		k.store.Abandon(context.WithoutCancel(c.ctx), k.key)
 	} else {
 		k.finish(c, done)
@@ -155,7 +161,12 @@ func (c *call) idempotencyKey(data []byte) (IdempotencyKey, error) {
 		fmt.Fprintf(h, "%d:", len(part))
 		h.Write(part)
 	}
-	k := IdempotencyKey{Caller: c.actor.Kind + ":" + c.actor.ID, Key: key}
+	actor := c.actor.Kind + ":" + c.actor.ID
+	k := IdempotencyKey{Caller: actor, Key: key, Actor: actor}
+	k.Small = c.caller.Limited() || !c.caller.Role.Includes(keystore.RoleAdministrator)
+	if c.caller.Session != "" {
+		k.Caller += ":" + c.caller.Session + ":" + c.caller.Scope().String()
+	}
 	h.Sum(k.Fingerprint[:0])
 	return k, nil
 }

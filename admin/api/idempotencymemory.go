@@ -25,6 +25,7 @@ type MemoryIdempotency struct {
 	aead cipher.AEAD
 
 	maxEntries, maxBytes int
+	rooms                callerRooms
 
 	mu      sync.Mutex // guards all below
 	entries map[memoryKey]*memoryEntry
@@ -68,6 +69,8 @@ func (m *MemoryIdempotency) Begin(_ context.Context, k IdempotencyKey) (Idempote
 	switch {
 	case e == nil && (len(m.entries) >= m.maxEntries || m.bytes >= m.maxBytes):
 		return IdempotencyFull, nil, nil
+	case e == nil && !m.rooms.enter(&k, m.now()):
+		return IdempotencyFull, nil, nil
 	case e == nil:
 		m.entries[memoryKey{k.Caller, k.Key}] = &memoryEntry{key: k}
 		return IdempotencyClaimed, nil, nil
@@ -94,6 +97,7 @@ func (m *MemoryIdempotency) Finish(_ context.Context, k IdempotencyKey, saved []
 	}
 	e.sealed, e.expires = sealed, m.now().Add(IdempotencyLifetime)
 	m.bytes += len(sealed)
+	m.rooms.keep(&k, e.expires, len(sealed))
 	m.order.PushBack(e)
 	return nil
 }
@@ -104,6 +108,7 @@ func (m *MemoryIdempotency) Abandon(_ context.Context, k IdempotencyKey) {
 	defer m.mu.Unlock()
 	if e := m.entries[memoryKey{k.Caller, k.Key}]; e != nil && e.sealed == nil {
 		delete(m.entries, memoryKey{k.Caller, k.Key})
+		m.rooms.leave(&k)
 	}
 }
 

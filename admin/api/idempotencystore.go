@@ -14,11 +14,12 @@ import (
 const maxRunning = 10_000
 
 // StoreIdempotency keeps answers in the key store, sealed, so that they outlive the process. What is under way is known in
-// this process only: a process that ends in the middle of a call has answered nobody, and whether the change was made is
+// this process, and in a fleet to the other nodes: a process that ends in the middle of a call has answered nobody, and whether the change was made is
 // for the caller to look up. It is safe for concurrent use.
 type StoreIdempotency struct {
 	store *keystore.Store
 	now   func() time.Time
+	rooms callerRooms
 
 	mu      sync.Mutex
 	running map[memoryKey]*runningCall
@@ -37,15 +38,60 @@ func NewStoreIdempotency(store *keystore.Store, now func() time.Time) *StoreIdem
 
 // Begin implements [IdempotencyStore].
 func (s *StoreIdempotency) Begin(ctx context.Context, k IdempotencyKey) (IdempotencyState, []byte, error) {
+	name := memoryKey{k.Caller, k.Key}
+	if state := s.enter(name, &k); state != IdempotencyClaimed {
+		return s.find(ctx, k, state)
+	}
+	state, saved, err := s.claim(ctx, k)
+	if state == IdempotencyClaimed && !s.rooms.enter(&k, s.now()) {
+		_ = s.store.ReleaseAnswer(ctx, k.Caller, k.Key) // else it ends by itself
+		state = IdempotencyFull
+	}
+	if state != IdempotencyClaimed {
+		s.mu.Lock()
+		delete(s.running, name)
+		s.mu.Unlock()
+	}
+	return state, saved, err
+}
+
+// enter claims the key among the calls of this process.
+func (s *StoreIdempotency) enter(name memoryKey, k *IdempotencyKey) IdempotencyState {
+	full := s.store.AnswersFull()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	name := memoryKey{k.Caller, k.Key}
 	if r := s.running[name]; r != nil && (r.until.IsZero() || s.now().Before(r.until)) {
 		if r.key.Fingerprint != k.Fingerprint {
-			return IdempotencyReused, nil, nil
+			return IdempotencyReused
 		}
-		return IdempotencyRunning, nil, nil
+		return IdempotencyRunning
 	}
+	if full || len(s.running) >= maxRunning {
+		return IdempotencyFull
+	}
+	s.running[name] = &runningCall{key: *k}
+	return IdempotencyClaimed
+}
+
+// claim claims the key among the nodes of a fleet, and looks whether its answer is there. First the claim and then the look:
+// an answer that another node saves in between is seen, or its claim is.
+func (s *StoreIdempotency) claim(ctx context.Context, k IdempotencyKey) (IdempotencyState, []byte, error) {
+	claimed, err := s.store.ClaimAnswer(ctx, k.Caller, k.Key)
+	switch {
+	case err != nil:
+		return 0, nil, err
+	case !claimed:
+		return s.find(ctx, k, IdempotencyRunning)
+	}
+	state, saved, err := s.find(ctx, k, IdempotencyClaimed)
+	if state != IdempotencyClaimed {
+		_ = s.store.ReleaseAnswer(ctx, k.Caller, k.Key) // else it ends by itself
+	}
+	return state, saved, err
+}
+
+// find looks for a kept answer, and says none if there is none.
+func (s *StoreIdempotency) find(ctx context.Context, k IdempotencyKey, none IdempotencyState) (IdempotencyState, []byte, error) {
 	saved, err := s.store.FindAnswer(ctx, k.Caller, k.Key)
 	switch {
 	case err != nil:
@@ -54,11 +100,8 @@ func (s *StoreIdempotency) Begin(ctx context.Context, k IdempotencyKey) (Idempot
 		return IdempotencyReused, nil, nil
 	case saved != nil:
 		return IdempotencySaved, saved.Body, nil
-	case len(s.running) >= maxRunning || s.store.AnswersFull():
-		return IdempotencyFull, nil, nil
 	}
-	s.running[name] = &runningCall{key: k}
-	return IdempotencyClaimed, nil, nil
+	return none, nil, nil
 }
 
 // Finish implements [IdempotencyStore]. An answer that cannot be kept leaves its key used up for as long as this process
@@ -75,6 +118,11 @@ func (s *StoreIdempotency) Finish(ctx context.Context, k IdempotencyKey, saved [
 	err := s.store.SaveAnswer(ctx, &keystore.Answer{
 		Caller: k.Caller, Key: k.Key, Fingerprint: k.Fingerprint, Expires: expires, Body: saved,
 	})
+	if err == nil {
+		// What fails here ends by itself; the answer is found first.
+		_ = s.store.ReleaseAnswer(ctx, k.Caller, k.Key)
+	}
+	s.rooms.keep(&k, expires, len(saved))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil {
@@ -97,11 +145,20 @@ func (s *StoreIdempotency) dropOverLocked() {
 }
 
 // Abandon implements [IdempotencyStore].
-func (s *StoreIdempotency) Abandon(_ context.Context, k IdempotencyKey) {
+func (s *StoreIdempotency) Abandon(ctx context.Context, k IdempotencyKey) {
+	name := memoryKey{k.Caller, k.Key}
+	s.mu.Lock()
+	r := s.running[name]
+	held := r != nil && r.until.IsZero()
+	s.mu.Unlock()
+	if !held {
+		return
+	}
+	_ = s.store.ReleaseAnswer(ctx, k.Caller, k.Key) // else it ends by itself
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	name := memoryKey{k.Caller, k.Key}
-	if r := s.running[name]; r != nil && r.until.IsZero() {
+	if s.running[name] == r {
 		delete(s.running, name)
+		s.rooms.leave(&k)
 	}
 }

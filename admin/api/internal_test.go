@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/keystile/keystile/requestlog"
 )
 
 func TestRouter(t *testing.T) {
@@ -146,4 +148,26 @@ func FuzzDecodeBody(f *testing.F) {
 			t.Fatalf("%s reads as %s and then as %s", data, again, marshal(second))
 		}
 	})
+}
+
+// TestExplanationOfGap: what stands for lost records says so. The log makes such records only under overload.
+func TestExplanationOfGap(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	got := explainRecord(&requestlog.Record{Decision: requestlog.DecisionGap, Lost: 7, LostFrom: at, LostTo: at.Add(time.Minute)})
+	if want := "This stands for 7 records between 2026-03-01T12:00:00Z and 2026-03-01T12:01:00Z that are missing: the request log had no room for them."; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// Some spreadsheets take full-width signs for those of a formula.
+func TestPlainCell(t *testing.T) {
+	t.Parallel()
+	for cell, want := range map[string]string{
+		"": "", "GET": "GET", "=1+1": "'=1+1", "+1": "'+1", "-1": "'-1", "@a": "'@a", "\tx": "'\tx", "＝1＋1": "'＝1＋1", "－1": "'－1", "＠a": "'＠a", "é=": "é=",
+	} {
+		if got := plainCell(cell); got != want {
+			t.Errorf("plainCell(%q): got %q, want %q", cell, got, want)
+		}
+	}
 }

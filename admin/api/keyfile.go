@@ -65,12 +65,16 @@ func (a *API) registerKeyFiles() {
 			c.fail(err)
 			return
 		}
+		if err := c.askFirst(op.id, in); err != nil {
+			c.fail(err)
+			return
+		}
 		a.importKeyFile(c, in, row)
 	})
 }
 
 func (a *API) importKeyFile(c *call, in *importKeyFileInput, schema *huma.Schema) {
-	body := &upload{r: http.MaxBytesReader(c.w, c.r.Body, maxKeyFile), control: http.NewResponseController(c.w), sum: sha256.New()}
+	body := &upload{r: http.MaxBytesReader(c.w, c.r.Body, maxKeyFile), control: http.NewResponseController(c.w), sum: sha256.New(), still: c.caller.Still}
 	rows, err := c.keyRows(body)
 	if err != nil {
 		c.fail(err)
@@ -88,9 +92,16 @@ func (a *API) importKeyFile(c *call, in *importKeyFileInput, schema *huma.Schema
 		c.fail(uploadError(rest))
 		return
 	}
+	if !c.caller.Still() {
+		c.fail(uploadError(errOver))
+		return
+	}
 	// Errors too: the repetition of an import that was made finds its tokens taken, and is to get the first one's answer.
 	c.once(body.sum.Sum(nil), func() (answer, error) {
 		if err != nil {
+			return answer{}, err
+		}
+		if err := c.verified("import_key_file", in, body.sum.Sum(nil)); err != nil {
 			return answer{}, err
 		}
 		ctx, cancel := c.outlast(importTime)
@@ -224,11 +235,21 @@ type upload struct {
 		io.Writer
 		Sum(b []byte) []byte
 	}
+	still  func() bool // whether the caller's credential is still good: an upload outlasts the check at its start
+	looked time.Time   // when that was asked last
 }
+
+// errOver ends an upload whose caller may not make it any more.
+var errOver = errors.New("the credential of this upload is not good any more")
 
 func (u *upload) Read(b []byte) (int, error) {
 	_ = u.control.SetReadDeadline(time.Now().Add(uploadRead)) // a server without deadlines needs none
 	n, err := u.r.Read(b)
+	if now := time.Now(); now.Sub(u.looked) >= tailRecheck {
+		if u.looked = now; !u.still() {
+			return 0, errOver
+		}
+	}
 	_, _ = u.sum.Write(b[:n]) // a hash does not fail
 	return n, err
 }
@@ -237,6 +258,8 @@ func uploadError(err error) error {
 	var own *Error
 	var tooLarge *http.MaxBytesError
 	switch {
+	case errors.Is(err, errOver):
+		return newError(http.StatusUnauthorized, codeUnauthenticated, "", "the credential of this upload is not good any more; nothing was imported")
 	case errors.As(err, &own):
 		return own
 	case errors.As(err, &tooLarge):

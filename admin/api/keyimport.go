@@ -2,9 +2,11 @@ package api
 
 import (
 	"encoding/hex"
-	"errors"
-	"fmt"
+	"encoding/json"
 	"net/http"
+	"reflect"
+
+	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/keystile/keystile/keystore"
 	"github.com/keystile/keystile/policy"
@@ -28,28 +30,105 @@ type importKeysInput struct {
 }
 
 func (a *API) registerImport() {
-	handle(a, operation{
-		method: http.MethodPost, path: "/v1/keys/import", id: "import_keys", tag: "keys", summary: "Import keys",
-		errors:      []int{http.StatusNotFound},
-		description: "All or nothing. An error names the position in param, such as keys[3].kind. The answer has the keys in the order given, without their tokens.",
-	}, a.importKeys)
+	op := operation{
+		method: http.MethodPost, path: "/v1/keys/import", id: "import_keys", tag: "keys", summary: "Import keys", status: http.StatusOK,
+		errors: []int{http.StatusNotFound},
+		description: "All or nothing. An error names the position in param, such as keys[3].kind, and errors lists every row at fault, up to 100. " +
+			"The answer has the keys in the order given, without their tokens.",
+	}
+	b := a.newOperation(op, reflect.TypeFor[importKeysInput](), reflect.TypeFor[List[Key]]())
+	frame, row := looseRows(resolve(a.registry, b.schema), "keys"), a.registry.Schema(reflect.TypeFor[KeyImport](), true, "")
+	query := newBinder(a.registry, reflect.TypeFor[struct{}](), nil)
+	a.router.add(op.method, op.path, func(c *call) {
+		data, rows, err := a.importRows(c, op.id, query, frame)
+		if err != nil {
+			c.fail(err)
+			return
+		}
+		in, bodies, err := a.readImport(rows, row)
+		if err == nil {
+			err = c.askFirst(op.id, in)
+		}
+		if err != nil {
+			c.fail(err)
+			return
+		}
+		c.once(data, func() (answer, error) {
+			if err := c.verifiedBody(op.id, in, data); err != nil {
+				return answer{}, err
+			}
+			out, err := a.importKeys(c, bodies)
+			if err != nil {
+				return answer{}, err
+			}
+			return answer{status: op.status, body: marshal(out)}, nil
+		})
+	})
 }
 
-func (a *API) importKeys(c *call, in *importKeysInput) (List[Key], error) {
-	rows := make([]keystore.ImportParams, 0, len(in.Body.Keys))
-	var wrong *Error
-	for i := range in.Body.Keys {
-		row, err := c.importParams(&in.Body.Keys[i])
-		if err != nil {
-			if wrong, err = addRow(wrong, err, i); err != nil {
-				return List[Key]{}, err
+// looseRows is a body's schema with rows of anything: each row is judged by itself, so that all that is wrong is listed.
+func looseRows(schema *huma.Schema, name string) *huma.Schema {
+	loose, list := *schema, *schema.Properties[name]
+	list.Items = &huma.Schema{Type: huma.TypeObject, AdditionalProperties: &huma.Schema{Nullable: true}}
+	list.Items.PrecomputeMessages()
+	loose.Properties = map[string]*huma.Schema{name: &list}
+	return &loose
+}
+
+// importRows lets the call in and reads its body, and the rows of it as they stand there.
+func (a *API) importRows(c *call, operation string, query *binder, frame *huma.Schema) (data []byte, rows []json.RawMessage, err error) {
+	if err := c.enter(operation); err != nil {
+		return nil, nil, err
+	}
+	if data, err = c.readBody(); err != nil {
+		return nil, nil, err
+	}
+	if err := query.bind(c, new(struct{}), nil); err != nil {
+		return nil, nil, err
+	}
+	var body struct{ Keys []json.RawMessage }
+	err = decodeBody(a.registry, frame, data, &body)
+	return data, body.Keys, err
+}
+
+// importedRow is one row of an import, or why it cannot be read.
+type importedRow struct {
+	KeyImport
+	wrong error
+}
+
+// readImport reads the rows. in has those that can be read: with another among them nothing is imported at all.
+func (a *API) readImport(bodies []json.RawMessage, schema *huma.Schema) (in *importKeysInput, rows []importedRow, err error) {
+	in = new(importKeysInput)
+	rows = make([]importedRow, len(bodies))
+	for i, body := range bodies {
+		row := &rows[i]
+		if row.wrong = decodeBody(a.registry, schema, body, &row.KeyImport); row.wrong != nil {
+			if _, cause := asError(row.wrong); cause != nil {
+				return nil, nil, row.wrong
 			}
 			continue
 		}
-		rows = append(rows, row)
+		in.Body.Keys = append(in.Body.Keys, row.KeyImport)
 	}
-	if wrong != nil {
-		return List[Key]{}, wrong
+	return in, rows, nil
+}
+
+func (a *API) importKeys(c *call, bodies []importedRow) (List[Key], error) {
+	rows := make([]keystore.ImportParams, len(bodies))
+	for i := range bodies {
+		err := bodies[i].wrong
+		if err == nil {
+			rows[i], err = c.importParams(&bodies[i].KeyImport)
+		}
+		if err == nil {
+			continue
+		}
+		own, cause := asError(err)
+		if cause != nil {
+			return List[Key]{}, err
+		}
+		rows[i].Wrong = &keystore.Error{Code: keystore.Code(own.Code), Param: own.Param, Message: own.Message}
 	}
 	ctx, cancel := c.commit()
 	defer cancel()
@@ -88,25 +167,3 @@ func (c *call) importParams(b *KeyImport) (keystore.ImportParams, error) {
 
 // maxRowErrors bounds how many rows at fault an answer lists.
 const maxRowErrors = 100
-
-// addRow adds the error of row i to the answer's error. Only errors that a caller can do something about are listed; any
-// other ends the import.
-func addRow(all *Error, err error, i int) (*Error, error) {
-	var own *Error
-	if !errors.As(err, &own) {
-		return nil, err
-	}
-	row := RowError{Param: fmt.Sprintf("keys[%d]", i), Code: own.Code, Message: own.Message}
-	if own.Param != "" {
-		row.Param += "." + own.Param
-	}
-	if all == nil {
-		first := *own
-		first.Param = row.Param
-		all = &first
-	}
-	if len(all.Errors) < maxRowErrors {
-		all.Errors = append(all.Errors, row)
-	}
-	return all, nil
-}

@@ -58,7 +58,7 @@ func (a *API) deleteKey(c *call, in *deleteKeyInput) (Key, error) {
 		return Key{}, err
 	}
 	out := c.viewChanged(k)
-	out.Nodes = a.appliedNodes()
+	out.Nodes = a.appliedNodes(c, k.Revision, in.Wait)
 	return out, nil
 }
 
@@ -79,8 +79,12 @@ func (a *API) rotateKey(c *call, in *rotateKeyInput) (Key, error) {
 	if err != nil {
 		return Key{}, err
 	}
+	wait := in.Wait
+	if wait == "" && in.Body.ExpiresAt.Value.IsZero() {
+		wait = waitFleet
+	}
 	out := c.viewToken(k, token)
-	out.Nodes = a.appliedNodes()
+	out.Nodes = a.appliedNodes(c, k.Revision, wait)
 	return out, nil
 }
 
@@ -101,7 +105,3 @@ func (a *API) duplicateKey(c *call, in *duplicateKeyInput) (Key, error) {
 	}
 	return c.viewToken(k, token), nil
 }
-
-// appliedNodes lists the nodes on which a change is in force. The embedded store has one node, this one, and a change is
-// in force here before the store's call returns: waiting for the fleet and waiting for the node are the same.
-func (a *API) appliedNodes() []Node { return []Node{{ID: a.Node, Applied: true}} }

@@ -37,12 +37,13 @@ type Key struct {
 	LastUsedAt *time.Time `json:"last_used_at" doc:"Within a minute; null: never used"`
 	LastUsedIP *string    `json:"last_used_ip"`
 
+	RateLimit  *uint32           `json:"rate_limit" doc:"Requests a second that this key may make; null: it draws on its account's limit"`
 	Rotation   Rotation          `json:"rotation"`
 	Revealable bool              `json:"revealable" doc:"POST …/reveal would answer the token"`
 	Metadata   map[string]string `json:"metadata"`
 
 	Notice string `json:"notice,omitempty" doc:"What the caller may not have meant, such as a key that can do nothing"`
-	Nodes  []Node `json:"nodes,omitempty" nullable:"false" doc:"Answers of delete and rotate: the nodes of the fleet, and whether the change is in force there"`
+	Nodes  []Node `json:"nodes,omitempty" nullable:"false" doc:"Answers of delete and rotate, and of of other changes with wait=fleet: the nodes of the fleet that may accept keys, and whether the change is in force there"`
 }
 
 // Rotation is a key's place among its rotations.
@@ -73,6 +74,9 @@ func (c *call) viewKey(k *keystore.Key) Key {
 	if out.Permissions != nil && out.ConnectedPermissions == nil {
 		// What the gateway makes of it: null would read as unrestricted.
 		out.ConnectedPermissions = map[string]string{}
+	}
+	if k.RateLimit > 0 {
+		out.RateLimit = &k.RateLimit
 	}
 	if left := k.Remaining(c.now); left > 0 {
 		seconds := int64(left / time.Second)

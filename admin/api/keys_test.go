@@ -194,6 +194,9 @@ func TestDeleteKey(t *testing.T) {
 	f := newFixture(t)
 	account := f.account("Acme")
 	k := f.restricted(account.ID)
+	f.ok("PATCH", "/v1/keys/"+k.ID, `{"note":"x"}`).has("nodes", "")
+	f.ok("PATCH", "/v1/keys/"+k.ID+"?wait=fleet", `{"note":"y"}`).has("nodes", `[{"id":"node-1","applied":true}]`)
+	f.do("PATCH", "/v1/keys/"+k.ID+"?wait=world", `{"note":"z"}`).fails(400, "parameter_invalid", "wait")
 	a := f.ok("DELETE", "/v1/keys/"+k.ID+"?wait=node", nil)
 	a.has("status", `"deleted"`, "id", fmt.Sprintf("%q", k.ID), "nodes", `[{"id":"node-1","applied":true}]`, "revealable", "false")
 	f.ok("GET", "/v1/keys/"+k.ID, nil).has("status", `"deleted"`)
@@ -358,6 +361,18 @@ func TestImportKeys(t *testing.T) {
 			t.Errorf("errors = %+v", e)
 		}
 	}
+	e := as[api.ErrorBody](f.do("POST", "/v1/keys/import", `{"keys":[`+row(`"token":"x1"`)+`,{"kind":"private","mode":"live","token":"x2"},`+
+		row(`"token":"x1"`)+`,`+row(`"tokn":"x3"`)+`,`+row(`"token":"x4","ip_ranges":[]`)+`]}`)).Error
+	var at []string
+	for _, r := range e.Errors {
+		at = append(at, r.Param)
+	}
+	if want := "keys[1].kind keys[2].token keys[3].tokn keys[4].ip_ranges"; strings.Join(at, " ") != want || e.Param != "keys[1].kind" || keys() != before {
+		t.Errorf("errors at %q, want %q", at, want)
+	}
+	f.do("POST", "/v1/keys/import", `{"keys":[`+row(`"token":"x1"`)+`,"x2"]}`).fails(400, "parameter_invalid", "keys[1]")
+	f.do("POST", "/v1/keys/import", `{"keys":[null]}`).fails(400, "parameter_invalid", "keys[0]")
+	f.do("POST", "/v1/keys/import?x=1", `{"keys":[]}`).fails(400, "parameter_unknown", "x")
 	list := as[api.List[api.Key]](f.ok("POST", "/v1/keys/import",
 		`{"keys":[`+row(`"token":"`+token+`"`)+`,`+row(`"sha256":"`+hex.EncodeToString(sum[:])+`","last4":"tkey"`)+`]}`))
 	if len(list.Data) != 2 || keys() != before+2 {

@@ -30,6 +30,26 @@ type KeyUsage struct {
 	Since      time.Time  `json:"since" doc:"From when on request records were looked at"`
 	Users      []KeyUser  `json:"users" nullable:"false" doc:"The latest first, at most 100"`
 	Complete   bool       `json:"complete" doc:"false: there are more records or users than one call looks at; these are the latest"`
+
+	Summary *KeySummary `json:"summary,omitempty" doc:"What the request records of the key tell, whatever since is; absent: that could not be read in time"`
+}
+
+// KeySummary is what a key did, denied requests included.
+type KeySummary struct {
+	Requests    int64      `json:"requests" doc:"Records of the key: all that are kept, and perhaps some that retention has deleted since they were counted"`
+	Errors      int64      `json:"errors" doc:"Those with a status from 400 on"`
+	FirstSeenAt *time.Time `json:"first_seen_at" doc:"When the oldest of the requests began; null: there is none"`
+	LastSeenAt  *time.Time `json:"last_seen_at" doc:"When the newest began"`
+	Addresses   []KeySeen  `json:"addresses" nullable:"false" doc:"Of clients: the 20 seen last, the latest first"`
+	UserAgents  []KeySeen  `json:"user_agents" nullable:"false" doc:"In the same way"`
+	Resources   []KeySeen  `json:"resources" nullable:"false" doc:"Of the catalog, in the same way"`
+}
+
+// KeySeen is one value that a key was seen with.
+type KeySeen struct {
+	Value      string    `json:"value"`
+	Requests   int64     `json:"requests" doc:"Since the value came on the list: one that fell off it and comes back begins anew"`
+	LastSeenAt time.Time `json:"last_seen_at"`
 }
 
 type keyUsageInput struct {
@@ -52,7 +72,8 @@ func (a *API) registerKeyUsage() {
 	const tag = "keys"
 	handle(a, operation{
 		method: http.MethodGet, path: "/v1/keys/{id}/usage", id: "get_key_usage", tag: tag, summary: "Who uses a key",
-		description: "By address and user agent, from the request records. Requests from outside the key's IP ranges, and those after its end, do not count.",
+		description: "Users are told apart by address and user agent, from the request records since a time. Requests from outside the key's IP ranges, and those after its end, are not use, and make no user. " +
+			"The summary counts every record of the key, denied requests included.",
 	}, a.keyUsage)
 	handle(a, operation{
 		method: http.MethodPost, path: "/v1/keys/{id}/rotation/end", id: "end_key_rotation", tag: tag, summary: "End a rotation's overlap early", etag: true,
@@ -73,6 +94,9 @@ func (a *API) keyUsage(c *call, in *keyUsageInput) (KeyUsage, error) {
 	if out.Users, out.Complete, err = a.keyUsers(c.ctx, in.ID, filter.Since); err != nil {
 		return KeyUsage{}, err
 	}
+	if out.Summary, err = a.keySummary(c.ctx, in.ID); err != nil {
+		return KeyUsage{}, err
+	}
 	if usage, ok := a.Store.LastUsed(in.ID); ok && !usage.At.IsZero() {
 		out.LastUsedAt = stamp(usage.At)
 		if usage.Address.IsValid() {
@@ -80,6 +104,31 @@ func (a *API) keyUsage(c *call, in *keyUsageInput) (KeyUsage, error) {
 		}
 	}
 	return out, nil
+}
+
+// keySummary asks the log, which keeps it up. nil: it takes too long.
+func (a *API) keySummary(ctx context.Context, id string) (*KeySummary, error) {
+	limited, cancel := context.WithTimeout(ctx, usersTime)
+	defer cancel()
+	s, err := a.Log.KeySummary(limited, id)
+	switch {
+	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
+		return nil, nil //nolint:nilnil // the answer is that there is none in time
+	case err != nil:
+		return nil, err
+	}
+	return &KeySummary{
+		Requests: s.Requests, Errors: s.Errors, FirstSeenAt: stamp(s.FirstSeen), LastSeenAt: stamp(s.LastSeen),
+		Addresses: viewSeen(s.Addresses), UserAgents: viewSeen(s.UserAgents), Resources: viewSeen(s.Resources),
+	}, nil
+}
+
+func viewSeen(list []requestlog.Seen) []KeySeen {
+	out := make([]KeySeen, 0, len(list))
+	for _, s := range list {
+		out = append(out, KeySeen{Value: s.Value, Requests: s.Requests, LastSeenAt: *stamp(s.LastSeen)})
+	}
+	return out
 }
 
 func (a *API) endRotation(c *call, in *endRotationInput) (Key, error) {
@@ -93,7 +142,7 @@ func (a *API) endRotation(c *call, in *endRotationInput) (Key, error) {
 		return Key{}, a.namingUsers(c, in.ID, err)
 	}
 	out := c.viewChanged(k)
-	out.Nodes = a.appliedNodes()
+	out.Nodes = a.appliedNodes(c, k.Revision, in.Wait)
 	return out, nil
 }
 

@@ -22,6 +22,7 @@ type KeyCreate struct {
 	AllowedOrigins       Optional[[]string]          `json:"allowed_origins,omitzero" doc:"Publishable keys: absent is no restriction, an empty list is refused"`
 	ExpiresAt            Optional[time.Time]         `json:"expires_at,omitzero" doc:"Absent: never"`
 	Metadata             Optional[map[string]string] `json:"metadata,omitzero" doc:"At most 50 pairs"`
+	RateLimit            Optional[RequestRate]       `json:"rate_limit,omitzero" doc:"Requests a second that this key may make, in place of its account's limit"`
 }
 
 // KeyUpdate is the body that changes a key. Absent fields stay as they are; null and empty mean what each field says.
@@ -34,6 +35,7 @@ type KeyUpdate struct {
 	AllowedOrigins       Optional[[]string]          `json:"allowed_origins,omitzero" doc:"Replaces them all. null lifts the restriction; an empty list is refused"`
 	ExpiresAt            Optional[time.Time]         `json:"expires_at,omitzero" doc:"null: never"`
 	Metadata             Optional[map[string]string] `json:"metadata,omitzero" doc:"Merged pair by pair; an empty value removes its pair, null removes all"`
+	RateLimit            Optional[RequestRate]       `json:"rate_limit,omitzero" doc:"null: it draws on its account's limit again"`
 }
 
 type createKeyInput struct {
@@ -42,6 +44,7 @@ type createKeyInput struct {
 
 type updateKeyInput struct {
 	ID   string `path:"id" doc:"key_…"`
+	Wait string `query:"wait" enum:"fleet,node" default:"node" doc:"fleet: answer when every live node has applied it, and list them; node: when this one has"`
 	Body KeyUpdate
 }
 
@@ -79,7 +82,11 @@ func (a *API) updateKey(c *call, in *updateKeyInput) (Key, error) {
 	if k, err = a.Store.UpdateKey(ctx, c.actor, in.ID, patch); err != nil {
 		return Key{}, err
 	}
-	return c.viewChanged(k), nil
+	out := c.viewChanged(k)
+	if in.Wait == waitFleet {
+		out.Nodes = a.appliedNodes(c, k.Revision, in.Wait)
+	}
+	return out, nil
 }
 
 // keyParams is the store's form of a new key.
@@ -88,6 +95,7 @@ func (a *API) keyParams(b *KeyCreate) (keystore.KeyParams, error) {
 		Account: b.Account.Value, Organization: b.Organization.Value, Sandbox: b.Sandbox.Value,
 		Name: b.Name.Value, Note: b.Note.Value, IPRanges: b.IPRanges.Value, AllowedOrigins: b.AllowedOrigins.Value,
 		ExpiresAt: b.ExpiresAt.Value, Metadata: b.Metadata.Value,
+		RateLimit: uint32(b.RateLimit.Value),
 	}
 	var err error
 	if p.Kind, err = optionalKind(b.Kind); err != nil {
@@ -107,7 +115,8 @@ func (a *API) keyParams(b *KeyCreate) (keystore.KeyParams, error) {
 func (a *API) keyPatch(b *KeyUpdate, k *keystore.Key) (keystore.KeyPatch, error) {
 	p := keystore.KeyPatch{
 		Name: field(b.Name), Note: field(b.Note), AllowedOrigins: field(b.AllowedOrigins), ExpiresAt: field(b.ExpiresAt), Metadata: field(b.Metadata),
-		IPRanges: mapped(b.IPRanges, func(r IPRanges) []string { return r }),
+		RateLimit: mapped(b.RateLimit, func(r RequestRate) uint32 { return uint32(r) }),
+		IPRanges:  mapped(b.IPRanges, func(r IPRanges) []string { return r }),
 	}
 	permissions, err := a.optionalPermissions("permissions", b.Permissions, k.Principal.Permissions)
 	if err != nil {

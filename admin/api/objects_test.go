@@ -59,9 +59,16 @@ func TestAccounts(t *testing.T) {
 	if got := as[api.List[api.Account]](f.ok("GET", "/v1/accounts?organization="+organization, nil)).Data; len(got) != 1 || got[0].ID != account.ID {
 		t.Errorf("accounts of the organization = %+v", got)
 	}
+	f.do("PATCH", "/v1/accounts/"+account.ID, `{"default_api_version":"newest"}`).fails(400, "parameter_invalid", "default_api_version")
+	f.do("POST", "/v1/accounts", `{"name":"A","default_api_version":"newest"}`).fails(400, "parameter_invalid", "default_api_version")
 	f.ok("PATCH", "/v1/accounts/"+account.ID, `{"organization":null,"default_api_version":null}`).has("organization", "null", "default_api_version", "null", "name", `"Acme"`)
 	f.do("POST", "/v1/accounts", `{"name":"x","organization":"org_0000000000000000"}`).fails(404, "resource_missing", "organization")
-	f.do("POST", "/v1/accounts", `{"name":"x","rate_limit":5}`).fails(400, "parameter_unknown", "rate_limit")
+	f.do("POST", "/v1/accounts", `{"name":"x","plan":"gold"}`).fails(400, "parameter_unknown", "plan")
+	f.ok("POST", "/v1/accounts", `{"name":"limited","rate_limit":5}`).has("rate_limit", `{"live":5,"sandbox":5}`)
+	f.ok("PATCH", "/v1/accounts/"+account.ID, `{"rate_limit":{"live":100}}`).has("rate_limit", `{"live":100,"sandbox":null}`)
+	f.ok("PATCH", "/v1/accounts/"+account.ID, `{"name":"Acme"}`).has("rate_limit", `{"live":100,"sandbox":null}`)
+	f.ok("PATCH", "/v1/accounts/"+account.ID, `{"rate_limit":null}`).has("rate_limit", "null")
+	f.do("PATCH", "/v1/accounts/"+account.ID, `{"rate_limit":{"lve":100}}`).fails(400, "parameter_unknown", "rate_limit.lve")
 	f.do("GET", "/v1/accounts/acct_0000000000000000", nil).fails(404, "resource_missing", "")
 	f.do("PATCH", "/v1/accounts/acct_0000000000000000", `{}`).fails(404, "resource_missing", "")
 }

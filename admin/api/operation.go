@@ -3,6 +3,7 @@ package api
 import (
 	"net/http"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -21,13 +22,15 @@ type operation struct {
 	status       int      // of success; 0: 200
 	errors       []int    // beside those that any call can answer
 	query        []extra  // query parameters that the call reads for itself
+	headers      []extra  // request headers that the call reads for itself
 	etag         bool     // the answer has an ETag
 	precondition bool     // If-Match is honoured
+	unkept       bool     // a POST with a password or a code in its body: no Idempotency-Key, since its fingerprint would be a fast hash of them at rest
 	media        string   // content types of success, separated by spaces, if it is not JSON of the output type
 	_            struct{} // keyed literals only
 }
 
-// extra is a query parameter that is no field of the input struct.
+// extra is a query parameter or a header that is no field of the input struct.
 type extra struct{ name, doc string }
 
 // handle registers one call: its route and its part of the document. fn answers the output, which is written as JSON.
@@ -54,14 +57,25 @@ func handle[In, Out any](a *API, op operation, fn func(*call, *In) (Out, error))
 			c.fail(err)
 			return
 		}
+		if err := c.askFirst(op.id, in); err != nil {
+			c.fail(err)
+			return
+		}
 		run := func() (answer, error) {
+			if err := c.verifiedBody(op.id, in, data); err != nil {
+				return answer{}, err
+			}
 			out, err := fn(c, in)
 			if err != nil {
 				return answer{}, err
 			}
 			return answer{status: op.status, revision: c.revision, body: marshal(out)}, nil
 		}
-		if op.method == http.MethodPost {
+		switch {
+		case op.unkept && len(c.r.Header.Values(idempotencyHeader)) > 0:
+			c.fail(badParam(idempotencyHeader, "this call takes no Idempotency-Key: nothing that is made of a password or a code is kept"))
+			return
+		case op.method == http.MethodPost && !op.unkept:
 			c.once(data, run)
 			return
 		}
@@ -76,7 +90,9 @@ func handle[In, Out any](a *API, op operation, fn func(*call, *In) (Out, error))
 
 // stream registers a GET whose answer is not JSON of a type: the document itself, its page, the event stream.
 func stream[In any](a *API, op operation, fn func(*call, *In) error) {
-	op.status = http.StatusOK
+	if op.status == 0 {
+		op.status = http.StatusOK
+	}
 	b := a.newOperation(op, reflect.TypeFor[In](), nil)
 	a.router.add(op.method, op.path, func(c *call) {
 		if err := c.enter(op.id); err != nil {
@@ -125,10 +141,21 @@ func (a *API) newDocument() {
 			Type: "http", Scheme: "bearer", BearerFormat: "adm_…", Description: "An admin token, as keystile token create prints it",
 		}}
 	}
+	if a.Sessions != nil {
+		if a.document.Components.SecuritySchemes == nil {
+			a.document.Components.SecuritySchemes = map[string]*huma.SecurityScheme{}
+		}
+		a.document.Components.SecuritySchemes[sessionScheme] = &huma.SecurityScheme{
+			Type: "apiKey", In: "cookie", Name: auth.SecureCookieName, Description: "The session of a signed-in member, as POST /v1/session sets it; without TLS the name has no __Host-",
+		}
+	}
 }
 
-// securityScheme is the name of the admin token in the document.
-const securityScheme = "admin_token"
+// The names of the credentials in the document.
+const (
+	securityScheme = "admin_token"
+	sessionScheme  = "session"
+)
 
 // newOperation adds one operation to the document and makes the binder of its input.
 func (a *API) newOperation(op operation, in, out reflect.Type) *binder {
@@ -156,8 +183,13 @@ func (a *API) newOperation(op operation, in, out reflect.Type) *binder {
 	for _, status := range possibleErrors(op) {
 		o.Responses[strconv.Itoa(status)] = &huma.Response{Ref: "#/components/responses/Error"}
 	}
-	if rule, _ := auth.RuleOf(op.id); a.Tokens && !rule.Public {
-		o.Security = []map[string][]string{{securityScheme: {}}}
+	if rule, _ := auth.RuleOf(op.id); !rule.Public {
+		if a.Tokens && !rule.Self {
+			o.Security = append(o.Security, map[string][]string{securityScheme: {}})
+		}
+		if a.Sessions != nil {
+			o.Security = append(o.Security, map[string][]string{sessionScheme: {}})
+		}
 	}
 	a.document.AddOperation(o)
 	a.operations = append(a.operations, o)
@@ -173,7 +205,7 @@ func (a *API) success(op operation, out reflect.Type) *huma.Response {
 	if op.etag {
 		r.Headers["ETag"] = &huma.Header{Description: "The object's revision, for If-Match", Schema: &huma.Schema{Type: huma.TypeString}}
 	}
-	if op.method == http.MethodPost {
+	if op.method == http.MethodPost && !op.unkept {
 		r.Headers["Idempotent-Replayed"] = &huma.Header{
 			Description: "true if this is the saved answer of an earlier call with the same Idempotency-Key", Schema: &huma.Schema{Type: huma.TypeString},
 		}
@@ -197,12 +229,24 @@ func requestIDHeader() *huma.Header {
 
 func headerParams(op operation) []*huma.Param {
 	var out []*huma.Param
-	if op.method == http.MethodPost {
+	if op.method == http.MethodPost && !op.unkept {
 		most := maxIdempotencyKey
 		out = append(out, &huma.Param{
 			Name: idempotencyHeader, In: "header", Schema: &huma.Schema{Type: huma.TypeString, MaxLength: &most},
 			Description: "Makes the call safe to repeat: for 24 h the same key with the same body gets the same answer",
 		})
+	}
+	for _, h := range op.headers {
+		out = append(out, &huma.Param{Name: h.name, In: "header", Description: h.doc, Schema: &huma.Schema{Type: huma.TypeString}})
+	}
+	if _, ok := guards[op.id]; ok {
+		for name, doc := range map[string]string{
+			auth.VerificationHeader:     "Of signed-in members: the id of a verification for this call",
+			auth.VerificationCodeHeader: "Of signed-in members: its code",
+		} {
+			out = append(out, &huma.Param{Name: name, In: "header", Schema: &huma.Schema{Type: huma.TypeString}, Description: doc})
+		}
+		slices.SortFunc(out, func(a, b *huma.Param) int { return strings.Compare(a.Name, b.Name) })
 	}
 	if op.precondition {
 		out = append(out, &huma.Param{

@@ -26,7 +26,8 @@ func listOf[From, To any](rows []From, more bool, view func(From) To) List[To] {
 }
 
 // checkCursor refuses a starting_after that is no row. The store takes any well-formed id as a position, so that a walk
-// survives a deleted row; but rows of these lists are never deleted, and a cursor of nowhere is a mistake.
+// survives a deleted row: the lists of what can be deleted do not ask for this check. Rows of the others are never deleted,
+// and a cursor of nowhere is a mistake.
 func checkCursor(startingAfter string, known bool) error {
 	if startingAfter == "" || known {
 		return nil

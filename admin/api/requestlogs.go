@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -75,12 +76,18 @@ func (a *API) registerRequestLogs() {
 	}, a.listRequestLogs)
 	handle(a, operation{
 		method: http.MethodGet, path: "/v1/request_logs/{id}", id: "get_request_log", tag: tag, summary: "Get a request record",
+		description: "With its decision in words.",
 	}, a.getRequestLog)
 	stream(a, operation{
 		method: http.MethodGet, path: "/v1/request_logs/tail", id: "tail_request_logs", tag: tag, summary: "Follow request records",
 		query: filterParams(), media: "text/event-stream",
-		description: "Server-sent events, one for each new record: event request_log, id the record's, data the record as JSON. A comment line keeps the connection alive.",
+		headers: []extra{{name: lastEventID, doc: "The id of the last event seen, as browsers send it by themselves when they connect again: what was missed since comes first"}},
+		description: "Server-sent events, one for each new record, in the order in which requests ended: event request_log, id the record's, data the record as JSON. " +
+			"A record with lost stands for records that this reader was too slow or too long away for; its event has no id. A comment line keeps the connection alive.",
 	}, a.tailRequestLogs)
+	a.registerHistogram()
+	a.registerRequestLogExport()
+	a.registerRequestLogStats()
 }
 
 // filterParams lists the filters as the request log names them.
@@ -110,7 +117,7 @@ func filterParams() []extra {
 const listSearch = 5 * time.Second
 
 func (a *API) listRequestLogs(c *call, in *listRequestLogsInput) (RequestLogList, error) {
-	filter, err := c.filter()
+	filter, err := c.filter("limit", "starting_after")
 	if err != nil {
 		return RequestLogList{}, err
 	}
@@ -134,22 +141,22 @@ func (a *API) listRequestLogs(c *call, in *listRequestLogsInput) (RequestLogList
 	return RequestLogList{List: rows, Next: some(found.Next)}, nil
 }
 
-func (a *API) getRequestLog(c *call, in *requestLogInput) (RequestLog, error) {
+func (a *API) getRequestLog(c *call, in *requestLogInput) (RequestLogDetail, error) {
 	r, err := a.Log.Get(c.ctx, in.ID)
 	if errors.Is(err, requestlog.ErrNotFound) || err == nil && !c.coversRecord(r) {
-		return RequestLog{}, notFound("request record", in.ID)
+		return RequestLogDetail{}, notFound("request record", in.ID)
 	}
 	if err != nil {
-		return RequestLog{}, err
+		return RequestLogDetail{}, err
 	}
-	return RequestLog{r}, nil
+	return RequestLogDetail{Record: r, Explanation: explainRecord(r)}, nil
 }
 
-// filter reads the filters of the query: all but the parameters of paging.
-func (c *call) filter() (requestlog.Filter, error) {
+// filter reads the filters of the query: all but the parameters that the call has taken itself.
+func (c *call) filter(taken ...string) (requestlog.Filter, error) {
 	values := map[string][]string{}
 	for name, v := range c.query {
-		if name != "limit" && name != "starting_after" {
+		if !slices.Contains(taken, name) {
 			values[name] = v
 		}
 	}

@@ -25,6 +25,7 @@ type world struct {
 	key, sandbox, token, record  string
 	event                        string // that key was made
 	secret                       string // the token of key
+	member                       string // with one grant, on account
 	webhook                      string // only for calls about webhooks: there can be few of them
 }
 
@@ -82,6 +83,11 @@ func (f *roleFixture) world(name string) world {
 	made, _, err := f.store.CreateAdminToken(ctx, by, keystore.AdminTokenParams{Name: name, Role: keystore.RoleViewer, Account: w.account})
 	check(err)
 	w.token = made.ID
+	member, _, err := f.store.InviteMember(ctx, by, keystore.MemberParams{
+		Name: name, Email: strings.ToLower(w.account) + "@example.com", Grants: []keystore.Grant{{Role: keystore.RoleViewer, Account: w.account}},
+	}, time.Hour)
+	check(err)
+	w.member = member.ID
 	w.record = f.record(func(r *requestlog.Record) { r.Account, r.Owner, r.Key = w.account, w.account, w.key })
 	return w
 }
@@ -207,6 +213,15 @@ var expectations = map[string]expectation{
 	"delete_webhook_endpoint": {role: "administrator", org: true, acct: true, call: func(w world) (string, string, any) {
 		return "DELETE", "/v1/webhook_endpoints/" + w.webhook, nil
 	}},
+	"update_webhook_endpoint": {role: "administrator", org: true, acct: true, call: func(w world) (string, string, any) {
+		return "PATCH", "/v1/webhook_endpoints/" + w.webhook, map[string]any{"description": "x"}
+	}},
+	"rotate_webhook_secret": {role: "administrator", org: true, acct: true, call: func(w world) (string, string, any) {
+		return "POST", "/v1/webhook_endpoints/" + w.webhook + "/rotate_secret", map[string]any{"expires_at": soon.Add(-24 * time.Hour)}
+	}},
+	"resend_webhook_event": {role: "administrator", org: true, acct: true, call: func(w world) (string, string, any) {
+		return "POST", "/v1/webhook_endpoints/" + w.webhook + "/resend", map[string]any{"event": w.event}
+	}},
 	"list_webhook_deliveries": {role: "administrator", org: true, acct: true, call: get(func(w world) string {
 		return "/v1/webhook_endpoints/" + w.webhook + "/deliveries"
 	})},
@@ -285,7 +300,7 @@ func (f *roleFixture) checkRole(t *testing.T, id string, want *expectation, role
 		if allowed {
 			// the same answer as for what is not there
 			absent := f.theirs
-			for _, field := range []*string{&absent.organization, &absent.account, &absent.other, &absent.key, &absent.token, &absent.record, &absent.event, &absent.webhook} {
+			for _, field := range []*string{&absent.organization, &absent.account, &absent.other, &absent.key, &absent.token, &absent.record, &absent.event, &absent.member, &absent.webhook} {
 				if *field == "" {
 					continue
 				}
@@ -301,7 +316,7 @@ func (f *roleFixture) checkRole(t *testing.T, id string, want *expectation, role
 		}
 	}
 	if limit != "none" {
-		for _, secret := range []string{f.theirs.organization, f.theirs.account, f.theirs.key, f.theirs.sandbox, f.theirs.token, f.theirs.webhook} {
+		for _, secret := range []string{f.theirs.organization, f.theirs.account, f.theirs.key, f.theirs.sandbox, f.theirs.token, f.theirs.member, f.theirs.webhook} {
 			if secret != "" && foreign.Code < 300 && strings.Contains(foreign.Body.String(), secret) {
 				t.Errorf("%s: the answer has the other world's %s", who, secret)
 			}

@@ -54,6 +54,15 @@ func (c *call) refused(err error) error {
 	return refusal
 }
 
+// told is the error of package auth for a call that was let in: a refusal as it is, any other as what it is.
+func (c *call) told(err error) error {
+	var refusal *auth.Refusal
+	if errors.As(err, &refusal) {
+		return c.refused(refusal)
+	}
+	return err
+}
+
 // covers says whether what an account or an organization owns is the caller's to see.
 func (c *call) covers(account, organization string) bool {
 	return c.caller.Covers(c.api.Store.Directory(), account, organization)
@@ -84,6 +93,10 @@ func (c *call) coversPath(object auth.Object, id string) error {
 	case auth.AdminTokenObject:
 		if t, ok := snapshot.AdminToken(id); !ok || !c.covers(t.Account, t.Organization) {
 			return noAdminToken()
+		}
+	case auth.MemberObject:
+		if m, ok := snapshot.Member(id); !ok || !c.coversMember(m) {
+			return notFound("member", id)
 		}
 	default:
 		return notFound("object", "") // fail closed
@@ -152,7 +165,7 @@ func (c *call) coversRecord(r *requestlog.Record) bool {
 		return true
 	}
 	for _, id := range []string{r.Account, r.Owner} {
-		if id != "" && (c.covers(id, "") || c.covers("", id)) {
+		if r.Concerns(id) && (c.covers(id, "") || c.covers("", id)) {
 			return true
 		}
 	}

@@ -22,9 +22,13 @@ const (
 	// tailWrite bounds one write: a reader that takes nothing for so long is gone.
 	tailWrite = 30 * time.Second
 
-	// tailBuffer is how many records may wait for the connection.
-	tailBuffer = 256
+	// tailBuffer is how many records may wait for the connection. The log remembers more for a slow reader, and counts their
+	// bytes, which may be many where a site captures bodies.
+	tailBuffer = 4
 )
+
+// lastEventID is the header in which a browser's EventSource says, when it connects again, what it has seen.
+const lastEventID = "Last-Event-ID"
 
 // tailRequestLogs streams new records as server-sent events until the caller or the log goes away.
 func (a *API) tailRequestLogs(c *call, _ *tailInput) error {
@@ -32,26 +36,26 @@ func (a *API) tailRequestLogs(c *call, _ *tailInput) error {
 	if err != nil {
 		return err
 	}
-	filter.Within = nil // each record is judged when it comes, by what the caller covers then
-	h := c.w.Header()
-	h.Set("Content-Type", "text/event-stream")
-	h.Set("X-Accel-Buffering", "no")
-	out := &eventWriter{w: c.w, control: http.NewResponseController(c.w)}
-	c.started = true
-	c.w.WriteHeader(http.StatusOK)
+	seen := c.r.Header.Get(lastEventID)
+	if seen != "" && !requestlog.ValidID(seen) {
+		return badParam(lastEventID, "%s must be the id of an event of this stream", lastEventID)
+	}
 	if c.r.Method == http.MethodHead {
+		c.beginTail()
 		return nil
 	}
 	ctx, cancel := context.WithCancel(c.ctx)
 	defer cancel()
 	records := make(chan []byte, tailBuffer)
 	ended := make(chan error, 1)
+	t, err := a.followTail(filter, seen)
+	if err != nil {
+		return tailRefused(err)
+	}
+	defer t.live.Close()
+	out := c.beginTail()
 	go func() {
-		ended <- a.Log.Tail(ctx, filter, func(r *requestlog.Record) error {
-			if !c.coversRecord(r) {
-				return nil
-			}
-			event := tailEvent(r)
+		ended <- a.feedTail(ctx, c, t, func(event []byte) error {
 			select {
 			case records <- event:
 				return nil
@@ -77,7 +81,7 @@ func (a *API) tailRequestLogs(c *call, _ *tailInput) error {
 			event = []byte(": still here\n\n")
 		case err := <-ended:
 			for len(records) > 0 {
-				if out.send(<-records) != nil {
+				if !c.caller.Still() || out.send(<-records) != nil {
 					return nil
 				}
 			}
@@ -98,13 +102,34 @@ func (a *API) tailRequestLogs(c *call, _ *tailInput) error {
 	}
 }
 
+// beginTail begins the answer.
+func (c *call) beginTail() *eventWriter {
+	h := c.w.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("X-Accel-Buffering", "no")
+	c.started = true
+	c.w.WriteHeader(http.StatusOK)
+	return &eventWriter{w: c.w, control: http.NewResponseController(c.w)}
+}
+
+// tailRefused words why there is no tail, or no more of it.
+func tailRefused(err error) error {
+	if errors.Is(err, requestlog.ErrClosed) || errors.Is(err, requestlog.ErrTooManyTails) {
+		return newError(http.StatusServiceUnavailable, codeTailEnded, "", "%s", err.Error())
+	}
+	return err
+}
+
 // tailEvent is one record as an event. The JSON has no newline in it, and the id no control character: both come from the
-// request log's own encoder.
+// request log's own encoder. A gap record has no id as an event: who connects again then says what it saw before the gap, and
+// gets what was lost there if it is still to be had.
 func tailEvent(r *requestlog.Record) []byte {
 	var b bytes.Buffer
-	b.WriteString("event: request_log\nid: ")
-	b.WriteString(r.ID)
-	b.WriteString("\ndata: ")
+	b.WriteString("event: request_log\n")
+	if !r.IsGap() {
+		b.WriteString("id: " + r.ID + "\n")
+	}
+	b.WriteString("data: ")
 	b.Write(bytes.TrimSpace(marshal(RequestLog{r})))
 	b.WriteString("\n\n")
 	return b.Bytes()
@@ -112,10 +137,7 @@ func tailEvent(r *requestlog.Record) []byte {
 
 // errorEvent says why the stream ends: the status is on the wire by then.
 func (c *call) errorEvent(err error) []byte {
-	if errors.Is(err, requestlog.ErrClosed) || errors.Is(err, requestlog.ErrTooManyTails) {
-		err = newError(http.StatusServiceUnavailable, codeTailEnded, "", "%s", err.Error())
-	}
-	return slices.Concat([]byte("event: error\ndata: "), bytes.TrimSpace(c.failure(err).body), []byte("\n\n"))
+	return slices.Concat([]byte("event: error\ndata: "), bytes.TrimSpace(c.failure(tailRefused(err)).body), []byte("\n\n"))
 }
 
 // eventWriter writes and flushes, with a deadline for each write.

@@ -50,7 +50,7 @@ func checkShape(registry huma.Registry, s *huma.Schema, path string, v any) erro
 		return checkChoice(registry, s, path, v)
 	}
 	if v == nil {
-		if s.Nullable || s.Type == "null" {
+		if s.Nullable || s.Type == "null" || s.Type == "" { // no type at all is anything
 			return nil
 		}
 		return badParam(path, "%s must not be null", path)

@@ -18,10 +18,12 @@ type WebhookEndpoint struct {
 	Events       []string  `json:"events" nullable:"false" doc:"Types of key events, or * alone: all of them"`
 	Account      *string   `json:"account" doc:"What it hears of: keys of this account; null: not limited so"`
 	Organization *string   `json:"organization" doc:"What it hears of: keys of this organization and of its accounts; null: not limited so"`
-	Secret       Token     `json:"secret,omitempty" doc:"What deliveries are signed with, in the answer of create and no other"`
-	Status       string    `json:"status" enum:"enabled"`
+	Secret       Token     `json:"secret,omitempty" doc:"What deliveries are signed with, in the answers of create and rotate_secret and no other"`
+	Status       string    `json:"status" enum:"enabled,disabled" doc:"A disabled endpoint hears nothing"`
 	CreatedAt    time.Time `json:"created_at"`
 	CreatedBy    string    `json:"created_by"`
+
+	PreviousSecretExpiresAt *time.Time `json:"previous_secret_expires_at" doc:"Until when deliveries are also signed with the secret before this one; null: they are not"`
 }
 
 // WebhookEndpointCreate is the body that makes a webhook endpoint.
@@ -31,6 +33,24 @@ type WebhookEndpointCreate struct {
 	Events       []string         `json:"events" nullable:"false" doc:"Types of key events such as key.created, or * alone: all of them"`
 	Account      Optional[string] `json:"account,omitzero" doc:"Limits it to keys of an account"`
 	Organization Optional[string] `json:"organization,omitzero" doc:"Limits it to keys of an organization and of its accounts; not together with account"`
+}
+
+// WebhookEndpointUpdate is the body that changes a webhook endpoint. Absent fields stay as they are.
+type WebhookEndpointUpdate struct {
+	URL         Optional[string]   `json:"url,omitzero" doc:"As when it was made; not null. What waits goes there"`
+	Description Optional[string]   `json:"description,omitzero" doc:"null or empty takes it away"`
+	Events      Optional[[]string] `json:"events,omitzero" doc:"Replaces them all; not null. New types are heard of from now on"`
+	Status      Optional[string]   `json:"status,omitzero" doc:"enabled or disabled; not null. What happens while it is disabled is not told later, nor is what waited"`
+}
+
+// WebhookSecretRotate is the body that rotates the secret of a webhook endpoint.
+type WebhookSecretRotate struct {
+	ExpiresAt Optional[time.Time] `json:"expires_at,omitzero" doc:"Until when deliveries are also signed with the old secret, at most 24 hours on; absent or null: not at all"`
+}
+
+// WebhookResend is the body that asks for an event to be sent again.
+type WebhookResend struct {
+	Event string `json:"event" example:"evt_8DpB666ojJIBrHTw33ZR" doc:"An event that the endpoint may hear, of whatever time"`
 }
 
 // WebhookDelivery is one attempt to tell an endpoint of an event.
@@ -48,12 +68,25 @@ type WebhookDelivery struct {
 	NextAt    *time.Time `json:"next_at" doc:"When the event was to be tried again; null: not"`
 }
 
-func viewWebhook(w *keystore.WebhookEndpoint) WebhookEndpoint {
-	return WebhookEndpoint{
+func (c *call) viewWebhook(w *keystore.WebhookEndpoint) WebhookEndpoint {
+	out := WebhookEndpoint{
 		ID: w.ID, Object: "webhook_endpoint", URL: w.URL, Description: some(w.Description), Events: w.Events, Account: some(w.Account),
-		Organization: some(w.Organization), Status: "enabled", CreatedAt: *stamp(w.CreatedAt), CreatedBy: w.CreatedBy,
+		Organization: some(w.Organization), Status: webhookEnabled, CreatedAt: *stamp(w.CreatedAt), CreatedBy: w.CreatedBy,
 	}
+	if w.Disabled {
+		out.Status = webhookDisabled
+	}
+	if c.now.Before(w.PreviousEnds) {
+		out.PreviousSecretExpiresAt = stamp(w.PreviousEnds)
+	}
+	return out
 }
+
+// The states of an endpoint.
+const (
+	webhookEnabled  = "enabled"
+	webhookDisabled = "disabled"
+)
 
 type listWebhooksInput struct {
 	Limit         int    `query:"limit" minimum:"1" maximum:"100" default:"10" doc:"How many rows"`
@@ -66,6 +99,21 @@ type createWebhookInput struct {
 
 type webhookInput struct {
 	ID string `path:"id" doc:"we_…"`
+}
+
+type updateWebhookInput struct {
+	ID   string `path:"id" doc:"we_…"`
+	Body WebhookEndpointUpdate
+}
+
+type rotateWebhookSecretInput struct {
+	ID   string `path:"id" doc:"we_…"`
+	Body WebhookSecretRotate
+}
+
+type resendWebhookInput struct {
+	ID   string `path:"id" doc:"we_…"`
+	Body WebhookResend
 }
 
 type listWebhookDeliveriesInput struct {
@@ -90,6 +138,21 @@ func (a *API) registerWebhooks() {
 		method: http.MethodGet, path: "/v1/webhook_endpoints/{id}", id: "get_webhook_endpoint", tag: tag, summary: "Get a webhook endpoint", etag: true,
 	}, a.getWebhook)
 	handle(a, operation{
+		method: http.MethodPatch, path: "/v1/webhook_endpoints/{id}", id: "update_webhook_endpoint", tag: tag, summary: "Change a webhook endpoint",
+		etag: true, precondition: true, description: "Account and organization never change.",
+	}, a.updateWebhook)
+	handle(a, operation{
+		method: http.MethodPost, path: "/v1/webhook_endpoints/{id}/rotate_secret", id: "rotate_webhook_secret", tag: tag,
+		summary: "Rotate the secret of a webhook endpoint", etag: true,
+		description: "Answers the endpoint with its new secret, which signs at once. Until expires_at deliveries have two v1 in their signature, " +
+			"the second one made with the old secret.",
+	}, a.rotateWebhookSecret)
+	handle(a, operation{
+		method: http.MethodPost, path: "/v1/webhook_endpoints/{id}/resend", id: "resend_webhook_event", tag: tag,
+		summary:     "Send an event to a webhook endpoint again",
+		description: "Answers the event, which is delivered after what waits already.",
+	}, a.resendWebhook)
+	handle(a, operation{
 		method: http.MethodDelete, path: "/v1/webhook_endpoints/{id}", id: "delete_webhook_endpoint", tag: tag, summary: "Delete a webhook endpoint",
 		description: "It hears nothing more, and its deliveries are forgotten.",
 	}, a.deleteWebhook)
@@ -111,16 +174,12 @@ func (a *API) webhook(c *call, id string) (*keystore.WebhookEndpoint, error) {
 
 func (a *API) listWebhooks(c *call, in *listWebhooksInput) (List[WebhookEndpoint], error) {
 	snapshot := a.Store.Snapshot()
-	covered := func(w *keystore.WebhookEndpoint) bool { return w != nil && c.covers(w.Account, w.Organization) }
-	last, known := snapshot.WebhookEndpoint(in.StartingAfter)
-	if err := checkCursor(in.StartingAfter, known && covered(last)); err != nil {
-		return List[WebhookEndpoint]{}, err
-	}
+	covered := func(w *keystore.WebhookEndpoint) bool { return c.covers(w.Account, w.Organization) }
 	rows, more, err := snapshot.WebhookEndpoints(page(in.Limit, in.StartingAfter), covered)
 	if err != nil {
 		return List[WebhookEndpoint]{}, cursorError(err, in.StartingAfter)
 	}
-	return listOf(rows, more, viewWebhook), nil
+	return listOf(rows, more, c.viewWebhook), nil
 }
 
 func (a *API) createWebhook(c *call, in *createWebhookInput) (WebhookEndpoint, error) {
@@ -131,10 +190,8 @@ func (a *API) createWebhook(c *call, in *createWebhookInput) (WebhookEndpoint, e
 	if err := c.coversOwner(p.Account, p.Organization); err != nil {
 		return WebhookEndpoint{}, err
 	}
-	if !a.PrivateWebhooks {
-		if err := webhook.CheckURL(p.URL); err != nil {
-			return WebhookEndpoint{}, badParam("url", "%s", err)
-		}
+	if err := a.checkWebhookURL(p.URL); err != nil {
+		return WebhookEndpoint{}, err
 	}
 	ctx, cancel := c.commit()
 	defer cancel()
@@ -143,9 +200,78 @@ func (a *API) createWebhook(c *call, in *createWebhookInput) (WebhookEndpoint, e
 		return WebhookEndpoint{}, err
 	}
 	c.revision = w.Revision
-	out := viewWebhook(w)
+	out := c.viewWebhook(w)
 	out.Secret = Token(secret.Reveal())
 	return out, nil
+}
+
+// checkWebhookURL refuses what no delivery would be made to.
+func (a *API) checkWebhookURL(url string) error {
+	if a.PrivateWebhooks {
+		return nil
+	}
+	if err := webhook.CheckURL(url); err != nil {
+		return badParam("url", "%s", err)
+	}
+	return nil
+}
+
+func (a *API) updateWebhook(c *call, in *updateWebhookInput) (WebhookEndpoint, error) {
+	w, err := a.webhook(c, in.ID)
+	if err != nil {
+		return WebhookEndpoint{}, err
+	}
+	p := keystore.WebhookPatch{URL: field(in.Body.URL), Description: field(in.Body.Description), Events: field(in.Body.Events)}
+	if in.Body.URL.Set && !in.Body.URL.Null {
+		if err := a.checkWebhookURL(in.Body.URL.Value); err != nil {
+			return WebhookEndpoint{}, err
+		}
+	}
+	if status := in.Body.Status; status.Set && !status.Null && status.Value != webhookEnabled && status.Value != webhookDisabled {
+		return WebhookEndpoint{}, badParam("status", "status must be enabled or disabled")
+	}
+	p.Disabled = mapped(in.Body.Status, func(s string) bool { return s == webhookDisabled })
+	if p.IfRevision, err = c.ifRevision(w.Revision); err != nil {
+		return WebhookEndpoint{}, err
+	}
+	ctx, cancel := c.commit()
+	defer cancel()
+	if w, err = a.Store.UpdateWebhookEndpoint(ctx, c.actor, w.ID, p); err != nil {
+		return WebhookEndpoint{}, err
+	}
+	c.revision = w.Revision
+	return c.viewWebhook(w), nil
+}
+
+func (a *API) rotateWebhookSecret(c *call, in *rotateWebhookSecretInput) (WebhookEndpoint, error) {
+	w, err := a.webhook(c, in.ID)
+	if err != nil {
+		return WebhookEndpoint{}, err
+	}
+	ctx, cancel := c.commit()
+	defer cancel()
+	w, secret, err := a.Store.RotateWebhookSecret(ctx, c.actor, w.ID, in.Body.ExpiresAt.Value)
+	if err != nil {
+		return WebhookEndpoint{}, err
+	}
+	c.revision = w.Revision
+	out := c.viewWebhook(w)
+	out.Secret = Token(secret.Reveal())
+	return out, nil
+}
+
+func (a *API) resendWebhook(c *call, in *resendWebhookInput) (Event, error) {
+	w, err := a.webhook(c, in.ID)
+	if err != nil {
+		return Event{}, err
+	}
+	ctx, cancel := c.commit()
+	defer cancel()
+	e, err := a.Store.ResendWebhookEvent(ctx, c.actor, w.ID, in.Body.Event)
+	if err != nil {
+		return Event{}, err
+	}
+	return c.viewEvent(*e), nil
 }
 
 func (a *API) getWebhook(c *call, in *webhookInput) (WebhookEndpoint, error) {
@@ -154,7 +280,7 @@ func (a *API) getWebhook(c *call, in *webhookInput) (WebhookEndpoint, error) {
 		return WebhookEndpoint{}, err
 	}
 	c.revision = w.Revision
-	return viewWebhook(w), nil
+	return c.viewWebhook(w), nil
 }
 
 func (a *API) deleteWebhook(c *call, in *webhookInput) (Deleted, error) {

@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 	"time"
@@ -52,6 +53,94 @@ func TestWebhookEndpoints(t *testing.T) {
 	f.do("GET", path, nil).fails(404, "resource_missing", "")
 }
 
+// TestWebhookChanges: an endpoint is edited, its secret rotated, and an event sent again.
+func TestWebhookChanges(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	a := as[api.Account](f.ok("POST", "/v1/accounts", map[string]any{"name": "A"}))
+	w := as[api.WebhookEndpoint](f.ok("POST", "/v1/webhook_endpoints",
+		map[string]any{"url": "https://example.com/", "events": []string{"key.created"}, "account": a.ID, "description": "D"}))
+	path := "/v1/webhook_endpoints/" + w.ID
+	for _, tc := range []struct {
+		body        any
+		code, param string
+	}{
+		{map[string]any{"url": nil}, "parameter_invalid", "url"},
+		{map[string]any{"url": "https://127.0.0.1/"}, "parameter_invalid", "url"},
+		{map[string]any{"url": "https://u:p@example.com/"}, "parameter_invalid", "url"},
+		{map[string]any{"events": nil}, "parameter_invalid", "events"},
+		{map[string]any{"events": []string{}}, "parameter_missing", "events"},
+		{map[string]any{"events": []string{"key.made"}}, "parameter_invalid", "events[0]"},
+		{map[string]any{"status": nil}, "parameter_invalid", "status"},
+		{map[string]any{"status": "off"}, "parameter_invalid", "status"},
+		{map[string]any{"account": a.ID}, "parameter_unknown", "account"},
+	} {
+		f.do("PATCH", path, tc.body).fails(400, tc.code, tc.param)
+	}
+	edited := f.ok("PATCH", path, map[string]any{"url": "https://b.example/", "description": nil, "events": []string{"*"}, "status": "disabled"})
+	edited.has("url", `"https://b.example/"`, "description", "null", "events", `["*"]`, "status", `"disabled"`, "previous_secret_expires_at", "null")
+	f.do("PATCH", path, map[string]any{"status": "enabled"}, "If-Match", `"1"`).fails(412, "revision_mismatch", "If-Match")
+	f.do("POST", path+"/resend", map[string]any{"event": "evt_1"}).fails(409, "conflict", "")
+	f.ok("PATCH", path, map[string]any{"status": "enabled"}, "If-Match", edited.header.Get("ETag")).has("status", `"enabled"`)
+
+	event := as[api.EventList](f.ok("GET", "/v1/events?type=key.created&limit=1", nil)).Data[0]
+	f.ok("POST", path+"/resend", map[string]any{"event": event.ID}).has("id", `"`+event.ID+`"`)
+	f.do("POST", path+"/resend", map[string]any{"event": "evt_1"}).fails(404, "resource_missing", "event")
+	f.do("POST", path+"/resend", map[string]any{}).fails(400, "parameter_missing", "event")
+
+	f.do("POST", path+"/rotate_secret", map[string]any{"expires_at": f.clock().Add(25 * time.Hour)}).fails(400, "parameter_invalid", "expires_at")
+	rotated := f.ok("POST", path+"/rotate_secret", map[string]any{"expires_at": f.clock().Add(24 * time.Hour)}, "Idempotency-Key", "k")
+	rotated.has("previous_secret_expires_at", `"2026-03-02T12:00:00Z"`)
+	again := f.ok("POST", path+"/rotate_secret", map[string]any{"expires_at": f.clock().Add(24 * time.Hour)}, "Idempotency-Key", "k")
+	secret := as[api.WebhookEndpoint](rotated).Secret
+	if secret == w.Secret || !strings.HasPrefix(string(secret), "whsec_") || string(again.body) != string(rotated.body) {
+		t.Error("the secret is no new one, or another one on repetition")
+	}
+	f.ok("POST", path+"/rotate_secret", nil).has("previous_secret_expires_at", "null")
+
+	var types []string
+	for _, e := range as[api.EventList](f.ok("GET", "/v1/events?object="+w.ID, nil)).Data {
+		types = append(types, e.Type)
+		if text, _ := json.Marshal(e); strings.Contains(string(text), "whsec_") {
+			t.Errorf("an event holds a secret: %s", text)
+		}
+	}
+	want := "webhook_endpoint.secret_rotated webhook_endpoint.secret_rotated webhook_endpoint.resend_requested " +
+		"webhook_endpoint.updated webhook_endpoint.updated webhook_endpoint.created"
+	if got := strings.Join(types, " "); got != want {
+		t.Errorf("the trail has %s, want %s", got, want)
+	}
+}
+
+// TestWalkOverDeletedRows: who deletes what a list shows goes on after the row that is gone.
+func TestWalkOverDeletedRows(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	for range 3 {
+		f.ok("POST", "/v1/webhook_endpoints", map[string]any{"url": "https://example.com/", "events": []string{"*"}})
+		f.ok("POST", "/v1/admin_tokens", map[string]any{"name": "x", "role": "viewer"})
+	}
+	for _, path := range []string{"/v1/webhook_endpoints", "/v1/admin_tokens"} {
+		last, seen := "", 0
+		for more := true; more; seen++ {
+			query := "?limit=1"
+			if last != "" {
+				query += "&starting_after=" + last
+			}
+			rows := as[api.List[struct{ ID string }]](f.ok("GET", path+query, nil))
+			if len(rows.Data) != 1 {
+				t.Fatalf("%s%s: %+v", path, query, rows)
+			}
+			last, more = rows.Data[0].ID, rows.HasMore
+			f.ok("DELETE", path+"/"+last, nil)
+		}
+		if seen != 3 {
+			t.Errorf("%s: %d rows were seen, want 3", path, seen)
+		}
+		f.do("GET", path+"?starting_after=nonsense", nil).fails(400, "parameter_invalid", "starting_after")
+	}
+}
+
 // TestWebhooksAllowed: what the configuration allows is accepted.
 func TestWebhooksAllowed(t *testing.T) {
 	t.Parallel()
@@ -79,5 +168,26 @@ func (f *roleFixture) webhooks(worlds ...*world) func() {
 				f.t.Error(err)
 			}
 		}
+	}
+}
+
+// TestWebhookURLInEvents: events tell where an endpoint is, and not the path by which one posts there.
+func TestWebhookURLInEvents(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	w := as[api.WebhookEndpoint](f.ok("POST", "/v1/webhook_endpoints", map[string]any{"url": "https://hooks.example/T0/secret-path", "events": []string{"*"}}))
+	path := "/v1/webhook_endpoints/" + w.ID
+	f.ok("PATCH", path, map[string]any{"url": "https://hooks.example/T0/secret-path-2"})
+	f.ok("PATCH", path, map[string]any{"url": "https://other.example/secret-path?x=1"})
+	f.ok("DELETE", path, nil)
+	events := as[api.EventList](f.ok("GET", "/v1/events?type=webhook_endpoint.*", nil))
+	export := f.ok("GET", "/v1/events/export?type=webhook_endpoint.*", nil)
+	for _, body := range []string{string(f.ok("GET", "/v1/events?type=webhook_endpoint.*", nil).body), string(export.body)} {
+		if strings.Contains(body, "secret-path") || !strings.Contains(body, "https://hooks.example") {
+			t.Errorf("events: %s", body)
+		}
+	}
+	if e := events.Data; len(e) != 4 || e[1].After["url"] != "https://other.example" || e[2].After["path_changed"] != true {
+		t.Errorf("events: %+v", events.Data)
 	}
 }

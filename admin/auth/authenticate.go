@@ -26,6 +26,12 @@ func (a *Tokens) Caller(r *http.Request, from netip.Addr) (*Caller, error) {
 	if !policy.IsAdminToken(credential) {
 		return nil, unknown()
 	}
+	if a.Store.Stale(a.Now()) {
+		return nil, &Refusal{
+			Status: http.StatusServiceUnavailable, Code: string(keystore.CodeUnavailable),
+			Message: "this node has been cut off from the key store for too long to know which admin tokens are still good",
+		}
+	}
 	digest := policy.DigestOf(credential)
 	find := func() (*keystore.AdminToken, bool) { return a.Store.Snapshot().AdminTokenByDigest(&digest) }
 	token, ok := find()
@@ -45,7 +51,8 @@ func (a *Tokens) Caller(r *http.Request, from netip.Addr) (*Caller, error) {
 		Actor: actor, Role: token.Role, Organization: token.Organization, Account: token.Account, ExpiresAt: token.ExpiresAt,
 		valid: func() bool {
 			t, ok := find()
-			return ok && !t.Expired(a.Now())
+			now := a.Now()
+			return ok && !t.Expired(now) && !a.Store.Stale(now)
 		},
 	}, nil
 }

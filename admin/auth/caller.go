@@ -16,6 +16,7 @@ type Caller struct {
 	Organization string    // limited to this organization, its member accounts and what is theirs; "": not
 	Account      string    // limited to this account; "": not. At most one of the two is set
 	ExpiresAt    time.Time // when the credential ends; zero: never
+	Session      string    // ses_… of a signed-in member; "": a machine
 
 	root  bool
 	valid func() bool
@@ -28,7 +29,7 @@ func Root(actor keystore.Actor) *Caller {
 
 // Refusal is why a call is not made. It is fit to be answered.
 type Refusal struct {
-	Status     int // 401, 403 or 429
+	Status     int // 400, 401, 403, 404, 409, 429 or 503
 	Code       string
 	Param      string // the field at fault, "" if none is
 	Message    string
@@ -48,6 +49,28 @@ const (
 	CodeRole      = "role_insufficient"
 	CodeLimit     = "scope_insufficient"
 	CodeUndecided = "operation_not_open"
+
+	// Of members.
+	CodeCredentials  = "credentials_invalid"
+	CodeTOTPRequired = "totp_required"
+	CodeTOTP         = "totp_invalid"
+	CodeEnrolled     = "totp_enrolled"
+	CodeNotEnrolled  = "totp_not_enrolled"
+	CodePassword     = "password_refused"
+	CodeInvitation   = "invitation_invalid"
+	CodeScope        = "scope_required"
+	CodeNoSession    = "session_required"
+	CodeContentType  = "content_type_unsupported"
+	CodeSignInAgain  = "sign_in_again"
+	CodeProviderAway = "identity_provider_unavailable"
+
+	// Of verification codes.
+	CodeVerificationRequired    = "verification_required"
+	CodeVerificationUnavailable = "verification_unavailable"
+	CodeVerificationMismatch    = "verification_mismatch"
+	CodeVerificationCode        = "verification_code_invalid"
+	CodeVerificationOver        = "verification_invalid"
+	CodeNotSent                 = "verification_not_sent"
 )
 
 func forbidden(code, format string, args ...any) *Refusal {
@@ -68,24 +91,36 @@ func (c *Caller) limit() string {
 // SeesTokens says whether answers may hold tokens, publishable ones included.
 func (c *Caller) SeesTokens() bool { return c.Role.Includes(keystore.RoleDeveloper) }
 
+// While sets what says, at any later moment, whether the credential is still good, and answers the caller. Without it none is:
+// fail closed.
+func (c *Caller) While(valid func() bool) *Caller {
+	c.valid = valid
+	return c
+}
+
 // Still says whether the credential is good at this moment. Streams ask it, since they outlast the check at their start.
 func (c *Caller) Still() bool { return c.root || c.valid != nil && c.valid() }
 
 // May says whether the caller may make a call, by the id of its operation. What the call is about is another question.
 func (c *Caller) May(operation string) error {
-	if c.root {
-		return nil
-	}
 	rule, ok := table[operation]
 	switch {
+	case ok && rule.Self && c.Session == "":
+		return forbidden(CodeNoSession, "this call is about a signed-in member: sign in first")
+	case ok && rule.Self, c.root:
+		return nil
 	case !ok:
 		// Fail closed: somebody added a call and did not say who may make it.
 		return forbidden(CodeUndecided, "this call is open only at the gateway's own admin endpoint")
+	case c.Session != "" && c.Role == "":
+		r := forbidden(CodeScope, "you have several roles: say in the header %s which of them this is for, as installation or by the id of an organization or an account", ScopeHeader)
+		r.Param = ScopeHeader
+		return r
 	case !c.Role.Includes(rule.Role):
 		return forbidden(CodeRole, "the role %s may not make this call: it needs %s", c.Role, rule.Role)
 	case rule.Reach == Everything && c.Limited(),
 		rule.Reach == Organization && c.Account != "":
-		return forbidden(CodeLimit, "this call reaches beyond %s, to which the token is limited", c.limit())
+		return forbidden(CodeLimit, "this call reaches beyond %s, to which you are limited", c.limit())
 	}
 	return nil
 }
@@ -104,19 +139,20 @@ func (c *Caller) Covers(d policy.Directory, account, organization string) bool {
 	return organization == c.Organization
 }
 
-// MayGrant says whether the caller may make or take away an admin token with these rights: none that reaches further than
-// the caller, and owners are for owners. What it is limited to must be covered; that is the caller of this to check first.
+// MayGrant says whether the caller may make or take away an admin token or a member's grant with these rights: none that
+// reaches further than the caller, and owners are for owners. What it is limited to must be covered; that is for the caller
+// of this to check first.
 func (c *Caller) MayGrant(role keystore.Role, organization, account string) error {
 	if !c.Role.Includes(role) {
-		r := forbidden(CodeRole, "the role %s may not handle tokens of the role %s: nobody hands on more than they have", c.Role, role)
+		r := forbidden(CodeRole, "the role %s may not handle what has the role %s: nobody hands on more than they have", c.Role, role)
 		r.Param = "role"
 		return r
 	}
 	if c.Limited() && organization == "" && account == "" {
-		return forbidden(CodeLimit, "a token without a limit reaches beyond %s: limit it to that or to less", c.limit())
+		return forbidden(CodeLimit, "what has no limit reaches beyond %s: limit it to that or to less", c.limit())
 	}
 	if c.Account != "" && organization != "" {
-		return forbidden(CodeLimit, "a token for an organization reaches beyond %s", c.limit())
+		return forbidden(CodeLimit, "what is on an organization reaches beyond %s", c.limit())
 	}
 	return nil
 }
@@ -130,3 +166,6 @@ func (c *Caller) MayLast(expires time.Time) error {
 	r.Param = "expires_at"
 	return r
 }
+
+// Self says whether the caller is a signed-in member who may make calls about themselves only.
+func (c *Caller) Self() bool { return c.Session != "" && c.Role == "" }

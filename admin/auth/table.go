@@ -22,6 +22,7 @@ const (
 	AccountObject                    // {id} is an account, and {connected_id} too unless the connection is being ended
 	KeyObject                        // {id} is a key
 	AdminTokenObject                 // {id} is an admin token
+	MemberObject                     // {id} is a member, of whom at least one grant is covered
 )
 
 // Rule is one line of the table: the weakest role that may make the call, how far the call reaches, and what its path
@@ -31,6 +32,7 @@ type Rule struct {
 	Reach  Reach
 	Object Object
 	Public bool // needs no caller at all
+	Self   bool // is about the signed-in member who makes it, whatever their roles; nobody else may make it
 }
 
 const (
@@ -81,14 +83,20 @@ var table = map[string]Rule{
 	"list_resources": {Role: viewer, Reach: Account},
 	"explain":        {Role: viewer, Reach: Account},
 
-	"list_request_logs": {Role: viewer, Reach: Account},
-	"get_request_log":   {Role: viewer, Reach: Account},
-	"tail_request_logs": {Role: viewer, Reach: Account},
+	"list_request_logs":     {Role: viewer, Reach: Account},
+	"get_request_log":       {Role: viewer, Reach: Account},
+	"tail_request_logs":     {Role: viewer, Reach: Account},
+	"count_request_logs":    {Role: viewer, Reach: Account},
+	"export_request_logs":   {Role: viewer, Reach: Account},
+	"get_request_log_stats": {Role: viewer, Reach: Everything}, // its counts are everybody's
 
 	"list_webhook_endpoints":  {Role: administrator, Reach: Account},
 	"create_webhook_endpoint": {Role: administrator, Reach: Account},
 	"get_webhook_endpoint":    {Role: administrator, Reach: Account}, // the handlers look whether {id} is covered
+	"update_webhook_endpoint": {Role: administrator, Reach: Account},
 	"delete_webhook_endpoint": {Role: administrator, Reach: Account},
+	"rotate_webhook_secret":   {Role: administrator, Reach: Account},
+	"resend_webhook_event":    {Role: administrator, Reach: Account},
 	"list_webhook_deliveries": {Role: administrator, Reach: Account},
 
 	"import_key_file": {Role: developer, Reach: Account},
@@ -97,6 +105,33 @@ var table = map[string]Rule{
 	"get_event":     {Role: viewer, Reach: Account},
 	"export_events": {Role: viewer, Reach: Account},
 	"verify_events": {Role: viewer, Reach: Everything},
+
+	"list_members":           {Role: administrator, Reach: Account},
+	"invite_member":          {Role: administrator, Reach: Account},
+	"get_member":             {Role: administrator, Reach: Account, Object: MemberObject},
+	"update_member":          {Role: administrator, Reach: Account, Object: MemberObject},
+	"delete_member":          {Role: administrator, Reach: Account, Object: MemberObject},
+	"renew_invitation":       {Role: administrator, Reach: Account, Object: MemberObject},
+	"list_member_sessions":   {Role: administrator, Reach: Account, Object: MemberObject},
+	"delete_member_sessions": {Role: administrator, Reach: Account, Object: MemberObject},
+
+	"accept_invitation": {Public: true, Role: viewer, Reach: Account}, // by who has its token
+	"sign_in":           {Public: true, Role: viewer, Reach: Account},
+	"begin_oidc":        {Public: true, Role: viewer, Reach: Account},
+	"finish_oidc":       {Public: true, Role: viewer, Reach: Account},
+	"sign_out":          {Self: true},
+	"get_session":       {Self: true},
+	"list_sessions":     {Self: true},
+	"delete_session":    {Self: true}, // the handler looks whether it is theirs
+	"delete_sessions":   {Self: true},
+
+	"create_verification":   {Self: true},
+	"change_password":       {Self: true},
+	"enroll_totp":           {Self: true},
+	"confirm_totp":          {Self: true},
+	"remove_totp":           {Self: true},
+	"create_recovery_codes": {Self: true},
+	"list_nodes":            {Role: viewer, Reach: Everything}, // names of machines are nothing for a customer
 
 	"list_admin_tokens":  {Role: administrator, Reach: Account},
 	"create_admin_token": {Role: administrator, Reach: Account},

@@ -309,12 +309,12 @@ func TestClockSetBack(t *testing.T) {
 		w := mustEndpoint(t, s, one, "*")
 		mustAccount(t, s)
 		state := mustState(t, s, w)
-		event, _, _, err := s.NextWebhookEvent(t.Context(), w, w.From, 100)
-		if err != nil || event == nil {
-			t.Fatal(event, err)
+		news, _, err := s.NextWebhookEvent(t.Context(), w, w.From, 100)
+		if err != nil || news == nil {
+			t.Fatal(news, err)
 		}
 		year := time.Now().AddDate(1, 0, 0)
-		state.Pending = &keystore.WebhookPending{Seq: event.Seq, First: year, Attempts: 1, Next: year}
+		state.Pending = &keystore.WebhookPending{Seq: news.Place.Seq, First: year, Attempts: 1, Next: year}
 		if err := s.SaveWebhookState(t.Context(), w.ID, state); err != nil {
 			t.Fatal(err)
 		}
@@ -365,7 +365,7 @@ func TestDelivery(t *testing.T) {
 	if err := json.Unmarshal([]byte(at), &unix); err != nil {
 		t.Fatal(err)
 	}
-	if want := Sign(secret.Reveal(), time.Unix(unix, 0), r.body); r.header.Get(SignatureHeader) != want {
+	if want := Sign(time.Unix(unix, 0), r.body, secret.Reveal()); r.header.Get(SignatureHeader) != want {
 		t.Errorf("signed %s, want %s", r.header.Get(SignatureHeader), want)
 	}
 	if r.header.Get("Content-Type") != "application/json" || r.header.Get("User-Agent") != userAgent {

@@ -18,7 +18,8 @@
 //	Keystile-Signature: t=1767225600,v1=de32bcdfda6088275452aa3eafa425f2a1a01284aeb427b264f9df87db5a9ed4
 //
 // where t is when it was signed, in seconds since 1970, and v1 is HMAC-SHA256 in hexadecimal digits, over t, a dot and the
-// body as it was sent, with the endpoint's whole secret (whsec_ included) as the key. This is how Stripe signs. A receiver
-// computes it anew, compares in constant time, and refuses what is older than five minutes. Since a delivery may come
+// body as it was sent, with the endpoint's whole secret (whsec_ included) as the key. This is how Stripe signs. For up to a
+// day after a rotation of the secret there is a second v1, made with the one before it. A receiver
+// computes it anew, takes the header if one v1 is the same (compared in constant time), and refuses what is older than five minutes. Since a delivery may come
 // more than once, a receiver also remembers the ids of the events that it has seen.
 package webhook

@@ -15,7 +15,7 @@ import (
 // openssl: printf '%s' '1767225600.{"id":"evt_1","type":"key.created"}' | openssl dgst -sha256 -hmac whsec_…
 func TestSignVector(t *testing.T) {
 	t.Parallel()
-	got := Sign("whsec_0123456789abcdefghijABCDEFGHIJ01", time.Unix(1767225600, 999e6), []byte(`{"id":"evt_1","type":"key.created"}`))
+	got := Sign(time.Unix(1767225600, 999e6), []byte(`{"id":"evt_1","type":"key.created"}`), "whsec_0123456789abcdefghijABCDEFGHIJ01")
 	const want = "t=1767225600,v1=de32bcdfda6088275452aa3eafa425f2a1a01284aeb427b264f9df87db5a9ed4"
 	if got != want {
 		t.Errorf("got %s, want %s", got, want)

@@ -24,8 +24,8 @@ const (
 // worker makes the deliveries to one endpoint, one after the other.
 type worker struct {
 	*Dispatcher
-	endpoint *keystore.WebhookEndpoint
-	seen     uint64 // nothing up to here is for the endpoint, beside what the state says
+	endpoint *keystore.WebhookEndpoint // as it is now
+	seen     uint64                    // nothing up to here is for the endpoint, beside what the state says
 }
 
 // run works until ctx ends, which it does when the endpoint is deleted.
@@ -65,23 +65,32 @@ func (w *worker) run(ctx context.Context) {
 // step makes the next attempt if it is time, and says how long there will be nothing to do: recheck if nothing is known to
 // come.
 func (w *worker) step(ctx context.Context) (time.Duration, error) {
+	endpoint, ok := w.store.Snapshot().WebhookEndpoint(w.endpoint.ID)
+	if !ok || endpoint.Disabled {
+		return recheck, nil
+	}
+	edited := endpoint.Revision != w.endpoint.Revision
+	if edited {
+		w.endpoint, w.seen = endpoint, 0 // what was not for it may be now
+	}
 	state, err := w.store.WebhookState(ctx, w.endpoint)
 	if err != nil {
 		return 0, err
 	}
-	if p := state.Pending; p != nil {
+	// Who has changed the endpoint has perhaps mended it: no more waiting
+	if p := state.Pending; p != nil && p.Seq > endpoint.From && !edited {
 		left := p.Next.Sub(w.now())
 		if left > 0 && left <= 2*lastRetry { // what lasts longer was written by a wrong clock
 			return min(left, recheck-time.Millisecond), nil
 		}
 	}
-	event, body, seen, err := w.next(ctx, state)
+	news, seen, err := w.next(ctx, state)
 	switch {
 	case err != nil:
 		return 0, err
-	case event == nil && seen == w.seen:
+	case news == nil && seen == w.seen:
 		return recheck, w.saveSeen(ctx, state)
-	case event == nil:
+	case news == nil:
 		w.seen = seen
 		return 0, nil
 	}
@@ -89,7 +98,7 @@ func (w *worker) step(ctx context.Context) (time.Duration, error) {
 	if now == nil || err != nil {
 		return 0, err
 	}
-	return 0, w.attempt(ctx, now, event, body)
+	return 0, w.attempt(ctx, now, news)
 }
 
 // claim makes this node the one that works. It answers nil if another has changed the state until now.
@@ -125,58 +134,70 @@ func samePending(a, b *keystore.WebhookPending) bool {
 }
 
 // next is the event that is to be tried next.
-func (w *worker) next(ctx context.Context, state *keystore.WebhookState) (*keystore.Event, []byte, uint64, error) {
+func (w *worker) next(ctx context.Context, state *keystore.WebhookState) (*keystore.WebhookNews, uint64, error) {
 	if state.Pending != nil {
 		// One that is not for the endpoint any more, since its account has left the organization, is passed over
-		event, body, _, err := w.store.NextWebhookEvent(ctx, w.endpoint, state.Pending.Seq-1, 1)
-		if event != nil || err != nil {
-			return event, body, w.seen, err
+		news, _, err := w.store.NextWebhookEvent(ctx, w.endpoint, state.Pending.Seq-1, 1)
+		if news != nil || err != nil {
+			return news, w.seen, err
 		}
 		w.seen = max(w.seen, state.Pending.Seq)
 	}
-	if w.seen < state.Done {
-		w.seen = state.Done
-	}
+	w.seen = max(w.seen, state.Done, w.endpoint.From)
 	return w.store.NextWebhookEvent(ctx, w.endpoint, w.seen, scanBatch)
 }
 
+// sign is the value of the signature header of a body.
+func (w *worker) sign(at time.Time, body []byte) (string, error) {
+	secrets, err := w.store.WebhookSecrets(w.endpoint, at)
+	if err != nil {
+		return "", err
+	}
+	texts := make([]string, 0, len(secrets))
+	for _, secret := range secrets {
+		texts = append(texts, secret.Reveal())
+	}
+	return Sign(at, body, texts...), nil
+}
+
 // attempt tries to deliver an event and makes durable what became of it.
-func (w *worker) attempt(ctx context.Context, state *keystore.WebhookState, e *keystore.Event, body []byte) error {
-	secret, err := w.store.WebhookSecret(w.endpoint)
+func (w *worker) attempt(ctx context.Context, state *keystore.WebhookState, news *keystore.WebhookNews) error {
+	e, place := news.Event, news.Place
+	at := w.now().UTC().Truncate(time.Millisecond)
+	signature, err := w.sign(at, news.Body)
 	if err != nil {
 		return err
 	}
-	at := w.now().UTC().Truncate(time.Millisecond)
 	status, failure := w.post(ctx, w.endpoint.URL, http.Header{
 		"Content-Type":  {"application/json"},
 		"User-Agent":    {userAgent},
-		SignatureHeader: {Sign(secret.Reveal(), at, body)},
-	}, body)
+		SignatureHeader: {signature},
+	}, news.Body)
 	if ctx.Err() != nil && failure != nil {
 		return ctx.Err() // it was given up here, and says nothing about the endpoint
 	}
 
-	pending := keystore.WebhookPending{Seq: e.Seq, First: at}
-	if state.Pending != nil && state.Pending.Seq == e.Seq {
+	pending := keystore.WebhookPending{Seq: place.Seq, First: at}
+	if state.Pending != nil && state.Pending.Seq == place.Seq {
 		pending = *state.Pending
 	}
 	pending.Attempts++
 	log := keystore.WebhookDelivery{
-		ID: fmt.Sprintf("%s.%d", e.ID, pending.Attempts), Event: e.ID, Type: e.Type, Attempt: pending.Attempts, At: at, Status: status,
+		ID: fmt.Sprintf("%s.%d", place.ID, pending.Attempts), Event: e.ID, Type: e.Type, Attempt: pending.Attempts, At: at, Status: status,
 		Outcome: keystore.WebhookDelivered,
 	}
 	state.Pending = nil
 	if failure != nil {
 		log.Error = failure.Error()
 		log.Outcome = keystore.WebhookGivenUp
-		pending.Next = retryAt(e, pending.First, w.now(), pending.Attempts).UTC().Truncate(time.Millisecond)
+		pending.Next = retryAt(place, pending.First, w.now(), pending.Attempts).UTC().Truncate(time.Millisecond)
 		if !pending.Next.IsZero() {
 			log.Outcome, log.Next = keystore.WebhookRetrying, pending.Next
 			state.Pending = &pending
 		}
 	}
 	if state.Pending == nil {
-		state.Done, w.seen = e.Seq, e.Seq
+		state.Done, w.seen = place.Seq, place.Seq
 	}
 	state.Attempts = append([]keystore.WebhookDelivery{log}, state.Attempts...)
 	if log.Outcome == keystore.WebhookGivenUp {

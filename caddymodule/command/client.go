@@ -64,6 +64,7 @@ func newAdminClient(address string) (*client, error) {
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return dialer.DialContext(ctx, network, target)
 		},
+		DisableCompression: true, // the way is short
 	})
 	return c, nil
 }
@@ -105,6 +106,14 @@ func newHTTPClient(transport *http.Transport) *http.Client {
 		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
+}
+
+// with is the client with one more header.
+func (c *client) with(name, value string) *client {
+	d := *c
+	d.header = c.header.Clone()
+	d.header.Set(name, value)
+	return &d
 }
 
 // do sends one request and returns the body of a good answer. Another answer becomes an *apiError.

@@ -26,12 +26,15 @@ func commands() []caddycmd.Command {
 		sandboxCommand(),
 		keyCommand(),
 		tokenCommand(),
+		memberCommand(),
 		webhookCommand(),
+		nodeCommand(),
 		logCommand(),
 		eventCommand(),
 		explainCommand(),
 		catalogCommand(),
 		scanCommand(),
+		storeCommand(),
 		backupCommand(),
 		restoreCommand(),
 	}
@@ -89,6 +92,7 @@ func leaf(cmd *cobra.Command, args []string, run func(*call) error) *cobra.Comma
 	cmd.Example = strings.Trim(cmd.Example, "\n")
 	// Arity is judged in RunE, where finish can turn a mistake into exit code 2.
 	cmd.Args = cobra.ArbitraryArgs
+	complete(cmd, args)
 	cmd.RunE = func(cmd *cobra.Command, given []string) error {
 		// First of all, and before anything that could repeat an argument.
 		if err := refuseTokens(cmd, given); err != nil {

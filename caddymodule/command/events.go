@@ -17,6 +17,7 @@ var errBroken = errors.New("the stream broke")
 // event is one server-sent event.
 type event struct {
 	name string // "message" if it names none
+	id   string // "" if it has none
 	data []byte
 }
 
@@ -43,10 +44,12 @@ func readEvents(r io.Reader, f func(event) error) error {
 		switch string(name) {
 		case "event":
 			ev.name = string(value)
+		case "id":
+			ev.id = string(value)
 		case "data":
 			data = append(data, bytes.Clone(value))
 		}
-		// "" is a comment that keeps the connection open; id and retry are of no use here.
+		// "" is a comment that keeps the connection open; retry is of no use here.
 	}
 	if errors.Is(lines.Err(), bufio.ErrTooLong) {
 		return fmt.Errorf("reading the stream: an event of more than %d MiB", maxEvent>>20)

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 
@@ -74,7 +75,7 @@ func keyGet() *cobra.Command {
 }
 
 func keyDelete() *cobra.Command {
-	return leaf(&cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "delete KEY",
 		Short: "Deletes a key at once and for good",
 		Long: `
@@ -82,12 +83,14 @@ Deletes a key. No request that starts after this command has returned is accepte
 with it. There is no way back; the record stays, so that its log stays readable.
 Publishable keys cannot be deleted, only rotated.`,
 		Example: `  keystile key delete key_3Jd8sVwQ0xTnB6Lm`,
-	}, []string{"KEY"}, func(c *call) error {
+	}
+	addWait(cmd.Flags(), "fleet")
+	return leaf(cmd, []string{"KEY"}, func(c *call) error {
 		id, err := c.id(0, "key_")
 		if err != nil {
 			return err
 		}
-		answer, err := c.do("DELETE", pathTo("keys", id), nil, nil)
+		answer, err := c.do("DELETE", pathTo("keys", id), c.wait(), nil)
 		if err != nil {
 			return err
 		}
@@ -112,6 +115,20 @@ func tokenText(k *api.Key) string {
 		return string(k.Token)
 	}
 	return k.TokenMasked
+}
+
+// addWait adds the flag that says on which nodes of a fleet a change must be in force before the command returns.
+func addWait(fs *pflag.FlagSet, standard string) {
+	fs.String("wait", "", "Return when the change is in force on every live node (`fleet`), or on the one that is asked (node); default: "+standard)
+}
+
+// wait is the query that --wait asks for.
+func (c *call) wait() url.Values {
+	where, _ := c.flags().GetString("wait") // "" where a command has no such flag
+	if where == "" {
+		return nil
+	}
+	return url.Values{"wait": {where}}
 }
 
 // nodeNotice names the nodes of a fleet on which a change is not in force yet.

@@ -23,6 +23,7 @@ accepted under the old rights.`,
 	}
 	addKeyFlags(cmd.Flags())
 	addNoLimitFlags(cmd.Flags())
+	addWait(cmd.Flags(), "node")
 	return leaf(cmd, []string{"KEY"}, func(c *call) error {
 		id, err := c.id(0, "key_")
 		if err != nil {
@@ -35,7 +36,7 @@ accepted under the old rights.`,
 		if len(patch) == 0 {
 			return errNothingToEdit
 		}
-		answer, err := c.do("PATCH", pathTo("keys", id), nil, patch)
+		answer, err := c.do("PATCH", pathTo("keys", id), c.wait(), patch)
 		if err != nil {
 			return err
 		}
@@ -44,6 +45,7 @@ accepted under the old rights.`,
 			if k.Notice != "" {
 				c.warn("Note: %s.", k.Notice)
 			}
+			c.nodeNotice(k.Nodes)
 			return err
 		})
 	})
@@ -87,6 +89,7 @@ early, and 'key edit --expires-at' moves its end.`,
 	cmd.Flags().String("expires-at", "", "`TIME` when the old key ends, as 2027-01-31T12:00:00Z (default: now)")
 	cmd.Flags().String("expire-in", "", "`DURATION` from now after which the old key ends, as 24h or 7d")
 	addTokenOnly(cmd.Flags())
+	addWait(cmd.Flags(), "fleet if the old key ends now, else node")
 	return leaf(cmd, []string{"KEY"}, func(c *call) error {
 		id, err := c.id(0, "key_")
 		if err != nil {

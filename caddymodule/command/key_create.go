@@ -131,7 +131,7 @@ func (c *call) keyWithToken(method, path string, req body) error {
 	if only && c.json {
 		return misuse("--token-only and --json exclude each other")
 	}
-	answer, err := c.do(method, path, nil, req)
+	answer, err := c.do(method, path, c.wait(), req)
 	if err != nil {
 		return err
 	}

@@ -24,6 +24,7 @@ To move the end to another time, use 'key edit --expires-at'.`,
   keystile key end-rotation key_3Jd8sVwQ0xTnB6Lm --force`,
 	}
 	cmd.Flags().Bool("force", false, "End the key although it is in use")
+	addWait(cmd.Flags(), "fleet")
 	return leaf(cmd, []string{"KEY"}, func(c *call) error {
 		id, err := c.id(0, "key_")
 		if err != nil {
@@ -33,7 +34,7 @@ To move the end to another time, use 'key edit --expires-at'.`,
 		if force, _ := c.flags().GetBool("force"); force {
 			req["force"] = true
 		}
-		answer, err := c.do("POST", pathTo("keys", id, "rotation", "end"), nil, req)
+		answer, err := c.do("POST", pathTo("keys", id, "rotation", "end"), c.wait(), req)
 		if err != nil {
 			c.showUsersOf(err)
 			return err

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"fmt"
 	"net/netip"
 	"net/url"
 	"strconv"
@@ -12,6 +13,7 @@ import (
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 
+	"github.com/keystile/keystile/admin/api"
 	"github.com/keystile/keystile/requestlog"
 )
 
@@ -19,7 +21,7 @@ func logCommand() caddycmd.Command {
 	return group("log", "Reads the request log", `
 Reads the request log: one record for every request that reached the gateway,
 allowed or not. Records name keys by id and mask, never by token.`,
-		logList, logShow, logTail)
+		logList, logShow, logTail, logExport, logStats)
 }
 
 // logFilters are the flags of a log query that go to the API as they are, by their description.
@@ -95,10 +97,11 @@ func logShow() *cobra.Command {
 		Use:   "show REQUEST",
 		Short: "Shows one request",
 		Long: `
-Shows one request by the id that its answer carried in the Request-Id header.`,
+Shows one request by the id that its answer carried in the Request-Id header, with
+the decision in words, and what would allow the request if it was refused.`,
 		Example: `  keystile log show req_0aXk3fLq9ZsT2mVb`,
 	}, []string{"REQUEST"}, func(c *call) error {
-		id, err := c.id(0, "req_")
+		id, err := checkID("the argument", c.arg(0), "req_", "gap_")
 		if err != nil {
 			return err
 		}
@@ -108,6 +111,14 @@ Shows one request by the id that its answer carried in the Request-Id header.`,
 		}
 		return show(c, answer, c.showRecord)
 	})
+}
+
+// lostText says for what a gap record stands.
+func lostText(r *requestlog.Record) string {
+	if !r.IsGap() {
+		return ""
+	}
+	return fmt.Sprintf("%d records from %s to %s", r.Lost, stamp(r.LostFrom), stamp(r.LostTo))
 }
 
 // requestLine is what was asked, for people.
@@ -137,7 +148,7 @@ func address(a netip.Addr) string {
 	return a.Unmap().String()
 }
 
-func (c *call) showRecord(r *requestlog.Record) error {
+func (c *call) showRecord(r *api.RequestLogDetail) error {
 	upstream := ""
 	if r.UpstreamAddress != "" || r.Upstream > 0 {
 		upstream = strings.TrimSpace(r.UpstreamAddress + " " + milliseconds(r.Upstream) + " ms")
@@ -149,12 +160,13 @@ func (c *call) showRecord(r *requestlog.Record) error {
 	c.out.fields(
 		field{"id", r.ID},
 		field{"time", stamp(r.Time)},
-		field{"request", requestLine(r)},
+		field{"request", requestLine(r.Record)},
 		field{"target", r.Target},
 		field{"query", r.Query},
 		field{"host", r.Host},
 		field{"status", strconv.Itoa(r.Status)},
 		field{"decision", r.Decision},
+		field{"explanation", r.Explanation},
 		field{"required permission", r.RequiredPermission},
 		field{"key", strings.TrimSpace(r.Key + " " + r.TokenMasked)},
 		field{"kind", r.Kind},
@@ -174,6 +186,7 @@ func (c *call) showRecord(r *requestlog.Record) error {
 		field{"bytes in, out", strconv.FormatInt(r.BytesIn, 10) + ", " + strconv.FormatInt(r.BytesOut, 10)},
 		field{"protocol", protocol},
 		field{"node", r.Node},
+		field{"lost", lostText(r.Record)},
 	)
 	return nil
 }

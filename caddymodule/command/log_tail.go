@@ -30,8 +30,9 @@ func logTail() *cobra.Command {
 		Short: "Prints requests as they happen",
 		Long: `
 Prints requests as they happen, until it is interrupted. With --json each record
-is one line of JSON. A reload of the gateway interrupts the stream for a moment;
-'log list' has what was missed.`,
+is one line of JSON. A stream that breaks, as on a reload of the gateway, is taken
+up where it broke: what came in the meantime is printed first. A line that says
+"records lost" stands for more than could be kept for this reader.`,
 		Example: `
   keystile log tail --key key_3Jd8sVwQ0xTnB6Lm --status 4xx
   keystile log tail --decision permission_denied --json`,
@@ -65,6 +66,7 @@ type tail struct {
 	query   url.Values
 	left    int
 	endless bool
+	seen    string // the id of the last event
 }
 
 // errEnough ends a tail that has printed what --count asked for.
@@ -76,7 +78,7 @@ func (t *tail) run(ctx context.Context) error {
 		return ended(err)
 	}
 	for ctx.Err() == nil {
-		t.call.warn("The stream broke: connecting again. Requests of the meantime are in 'log list'.")
+		t.call.warn("The stream broke: connecting again.")
 		if err := t.again(ctx); err != nil {
 			return ended(err)
 		}
@@ -111,7 +113,11 @@ func ended(err error) error {
 
 // follow prints one stream to its end. nil: it broke after it had begun.
 func (t *tail) follow(ctx context.Context) error {
-	resp, err := t.conn.send(ctx, "GET", pathTo("request_logs", "tail"), t.query, nil)
+	conn := t.conn
+	if t.seen != "" {
+		conn = conn.with("Last-Event-ID", t.seen)
+	}
+	resp, err := conn.send(ctx, "GET", pathTo("request_logs", "tail"), t.query, nil)
 	if err != nil {
 		return err
 	}
@@ -120,7 +126,13 @@ func (t *tail) follow(ctx context.Context) error {
 		if ev.name == "error" {
 			return t.conn.decodeError(resp.StatusCode, ev.data)
 		}
-		return t.print(ev.data)
+		if err := t.print(ev.data); err != nil {
+			return err
+		}
+		if ev.id != "" {
+			t.seen = ev.id
+		}
+		return nil
 	})
 	if errors.Is(err, errBroken) {
 		return nil

@@ -58,6 +58,9 @@ func TestLogListAndShow(t *testing.T) {
 	if r := s.try(t, "", "log", "show", "req_0000000000000000000"); r.code != 1 {
 		t.Errorf("an unknown request: exit code %d, want 1", r.code)
 	}
+	if r := s.try(t, "", "log", "show", "gap_0000000000000000000"); r.code != 1 {
+		t.Errorf("an unknown gap: exit code %d, want 1: the list shows such ids", r.code)
+	}
 	lacks(t, "log show", s.run(t, "log", "show", second), "\x1b")
 }
 

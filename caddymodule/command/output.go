@@ -197,7 +197,8 @@ func (o *output) paint(code, s string) string {
 var statusColours = map[string]string{
 	"active": green, "allowed": green, "yes": green,
 	"expiring": yellow,
-	"expired":  red, "deleted": red, "denied": red, "no": red,
+	"2xx":      green, "4xx": yellow, "5xx": red,
+	"expired": red, "deleted": red, "denied": red, "no": red,
 }
 
 func (o *output) status(s string) string {

@@ -24,6 +24,11 @@ func (c *call) progress() *progress {
 
 // updatef rewrites the line, at most ten times a second.
 func (p *progress) updatef(format string, args ...any) {
+	p.update(func() string { return fmt.Sprintf(format, args...) })
+}
+
+// update is updatef for a text that is made only if it is shown.
+func (p *progress) update(text func() string) {
 	if !p.call.note.terminal {
 		return
 	}
@@ -33,7 +38,7 @@ func (p *progress) updatef(format string, args ...any) {
 	}
 	p.next = now.Add(progressEvery)
 	p.shown = true
-	fmt.Fprintf(p.call.note.w, "\r\x1b[K%s", clean(fmt.Sprintf(format, args...)))
+	fmt.Fprintf(p.call.note.w, "\r\x1b[K%s", clean(text()))
 }
 
 // done removes the line.

@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -23,16 +25,19 @@ func restoreCommand() caddycmd.Command {
 	return caddycmd.Command{
 		Name:  "restore",
 		Usage: "FILE [flags]",
-		Short: "Puts a backup of the key store in place, while the gateway is stopped",
+		Short: "Puts a backup of the key store in place",
 		Long: strings.TrimSpace(`
 Reads a backup through (its checksum, every row, the whole chain of events, and
 whether the master key is the one that its tokens are sealed under) and then puts
 it where the gateway looks for its store. - is standard input.
 
-The gateway must be stopped: it holds all keys in memory, and would go on with the
-old ones. So: stop the gateway, restore, start it. A store that is there already is
-not replaced without --force, which moves it aside first. Keys that were made or
-ended after the backup are as they were before: a deleted key works again.`),
+A running gateway holds all keys in memory, and would go on with the old ones. So
+stop it, restore, start it. Or, without a pause: restore to another path with --store,
+say 'store bolt PATH' in the configuration, and reload: requests go on, and from then
+on the restored keys count. What was written after the backup is not in it. A store
+that is there already is not replaced without --force, which moves it aside first.
+Keys that were made or ended after the backup are as they were before: a deleted key
+works again.`),
 		CobraFunc: func(cmd *cobra.Command) {
 			cmd.Example = `
   keystile restore keys-2027-01-31.tar
@@ -43,6 +48,7 @@ ended after the backup are as they were before: a deleted key works again.`),
 			fs.String("master-key", "", "`FILE` of the master key (default: master.key in the same directory)")
 			fs.Bool("check", false, "Read the backup through, and put nothing in place")
 			fs.Bool("force", false, "Move a store that is there aside")
+			fs.Bool("json", false, "Print what was found and done as JSON")
 			leaf(cmd, []string{"FILE"}, runRestore)
 			seal(cmd)
 		},
@@ -79,6 +85,27 @@ type restore struct {
 	store        string
 	master       keystore.MasterKey
 	check, force bool
+	report       restoreReport
+}
+
+// restoreReport is what a restore found and did.
+type restoreReport struct {
+	Object     string    `json:"object"` // restore
+	Placed     bool      `json:"placed"` // false: it was only read through
+	Store      string    `json:"store"`
+	MovedAside *string   `json:"moved_aside"` // where the store that was there is now
+	CreatedAt  time.Time `json:"created_at"`  // of the backup
+	Keys       int       `json:"keys"`
+	Accounts   int       `json:"accounts"`
+	Revision   uint64    `json:"revision"`
+	Events     uint64    `json:"events"`
+}
+
+// say prints a line for people.
+func (r *restore) say(format string, args ...any) {
+	if !r.call.json {
+		r.call.out.linef(format, args...)
+	}
 }
 
 // vacant says whether there is no store in the way.
@@ -92,7 +119,8 @@ func (r *restore) vacant() error {
 	}
 	release, err := boltstore.Lock(r.store)
 	if errors.Is(err, boltstore.ErrInUse) {
-		return fmt.Errorf("%s is in use: stop the gateway, restore, and start it again; nothing was changed", r.store)
+		return fmt.Errorf("%s is in use: stop the gateway, restore, and start it again, or restore to another path with --store, "+
+			"name that in the configuration, and reload; nothing was changed", r.store)
 	}
 	if err != nil {
 		return err
@@ -127,10 +155,18 @@ func (r *restore) run(input io.Reader) (err error) {
 		return err
 	}
 	if r.check {
-		r.call.out.linef("the backup is whole; nothing was put in place")
+		r.say("the backup is whole; nothing was put in place")
+	} else if err := r.place(path); err != nil {
+		return err
+	}
+	if !r.call.json {
 		return nil
 	}
-	return r.place(path)
+	doc, err := json.Marshal(r.report)
+	if err != nil {
+		return fmt.Errorf("writing the report: %w", err)
+	}
+	return r.call.out.raw(doc)
 }
 
 // inspect reads the copy through and says what it holds.
@@ -156,7 +192,11 @@ func (r *restore) inspect(ctx context.Context, path string, manifest *keystore.B
 	case found.Sealed && !found.MasterKeyPresent:
 		r.call.warn("%v is not there. The gateway does not start without it: put the one of keyset %s in place.", r.master, found.MasterKey)
 	}
-	r.call.out.linef("backup of %s: %d keys, %d accounts, revision %d, %d events in order", moment(&manifest.CreatedAt), found.Keys, found.Accounts,
+	r.report = restoreReport{
+		Object: "restore", Store: r.store, CreatedAt: manifest.CreatedAt, Keys: found.Keys, Accounts: found.Accounts,
+		Revision: found.Head.Revision, Events: found.Head.Events,
+	}
+	r.say("backup of %s: %d keys, %d accounts, revision %d, %d events in order", moment(&manifest.CreatedAt), found.Keys, found.Accounts,
 		found.Head.Revision, found.Head.Events)
 	return nil
 }
@@ -180,13 +220,15 @@ func (r *restore) place(path string) error {
 		return err
 	}
 	if there {
-		r.call.out.linef("moved the store that was there to %s", clean(aside))
+		r.report.MovedAside = &aside
+		r.say("moved the store that was there to %s", clean(aside))
 	}
 	// A link, unlike a rename, does not replace a file that is there.
 	if err := os.Link(path, r.store); err != nil {
 		return fmt.Errorf("putting the store in place: %w", err)
 	}
-	r.call.out.linef("restored %s; start the gateway", clean(r.store))
+	r.report.Placed = true
+	r.say("restored %s; start the gateway", clean(r.store))
 	return syncDir(filepath.Dir(r.store))
 }
 

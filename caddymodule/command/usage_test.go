@@ -70,6 +70,14 @@ func TestMisuse(t *testing.T) {
 		{"log show", "argument REQUEST is missing"},
 		{"log show key_1", "want req_…"},
 		{"log tail --count -1", "want a number from 0"},
+		{"log export --format xml", "want jsonl, csv or parquet"},
+		{"log export --format parquet --gzip -o x", "compressed by itself"},
+		{"log export -o x.parquet.gz", "compressed by itself"},
+		{"log export --resume", "give its name with --output"},
+		{"log export --resume -o x.csv", "goes on with a file of JSON Lines"},
+		{"log export --resume -o x.jsonl.gz", "that is not compressed"},
+		{"log export --resume -o x.jsonl --starting-after req_1", "exclude each other"},
+		{"log export --output=", "--output is empty"},
 		{"scan", "argument DIR is missing"},
 		{"key list --url ftp://keys.example", "want https://HOST"},
 		{"key list --url https://user:pass@keys.example", "without user"},
@@ -295,4 +303,22 @@ func splitWords(line string) []string {
 		words = append(words, word.String())
 	}
 	return words
+}
+
+// TestJSONEverywhere: every command can print what it has to say as JSON.
+func TestJSONEverywhere(t *testing.T) {
+	var walk func(cmd *cobra.Command)
+	walk = func(cmd *cobra.Command) {
+		if cmd.Runnable() && !cmd.HasSubCommands() && cmd.LocalFlags().Lookup("json") == nil && cmd.InheritedFlags().Lookup("json") == nil {
+			t.Errorf("%s has no --json", cmd.CommandPath())
+		}
+		for _, sub := range cmd.Commands() {
+			walk(sub)
+		}
+	}
+	for _, cmd := range root().Commands() {
+		if cmd.Name() != "help" && cmd.Name() != "completion" {
+			walk(cmd)
+		}
+	}
 }

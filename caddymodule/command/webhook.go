@@ -16,7 +16,7 @@ func webhookCommand() caddycmd.Command {
 Manages webhook endpoints: URLs that are told of key events, each by a signed POST
 of the event, at least once and in order. What an endpoint does not answer with a
 status of 2xx within 10 seconds is tried again for three days.`,
-		webhookCreate, webhookList, webhookGet, webhookDelete, webhookDeliveries)
+		webhookCreate, webhookList, webhookGet, webhookEdit, webhookDelete, webhookDeliveries, webhookResend, webhookRotateSecret)
 }
 
 func webhookCreate() *cobra.Command {
@@ -74,9 +74,9 @@ func webhookList() *cobra.Command {
 	}
 	addPaging(cmd.Flags())
 	return leaf(cmd, nil, func(c *call) error {
-		return list(c, pathTo("webhook_endpoints"), nil, []string{"ID", "URL", "EVENTS", "OF", "CREATED"},
+		return list(c, pathTo("webhook_endpoints"), nil, []string{"ID", "URL", "STATUS", "EVENTS", "OF", "CREATED"},
 			func(w *api.WebhookEndpoint) []string {
-				return []string{w.ID, w.URL, strings.Join(w.Events, " "), webhookScope(w), moment(&w.CreatedAt)}
+				return []string{w.ID, w.URL, w.Status, strings.Join(w.Events, " "), webhookScope(w), moment(&w.CreatedAt)}
 			})
 	})
 }
@@ -172,6 +172,7 @@ func (c *call) showWebhook(w *api.WebhookEndpoint) {
 		field{"status", w.Status},
 		field{"created", moment(&w.CreatedAt)},
 		field{"secret", string(w.Secret)},
+		field{"old secret until", moment(w.PreviousSecretExpiresAt)},
 	)
 }
 

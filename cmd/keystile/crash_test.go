@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -37,11 +38,12 @@ type crashWriter struct {
 	name     string
 	accounts map[string]string // id to name
 	keys     []*crashKey
+	over     *atomic.Bool // set: it is to end by itself, for writers whose process lives on; nil: never
 }
 
 // run writes until the process is gone.
 func (w *crashWriter) run(a *gatetest.Admin) {
-	for n := 0; ; n++ {
+	for n := 0; w.over == nil || !w.over.Load(); n++ {
 		var account gatetest.Account
 		name := fmt.Sprintf("%s-%d", w.name, n)
 		if a.TryDo("POST", "/v1/accounts", gatetest.Fields{"name": name}, &account) != nil {

@@ -25,13 +25,14 @@ func exampleOnFreePorts(t *testing.T, g *gatetest.Gateway) (text, site string) {
 		t.Fatal(err)
 	}
 	text = string(raw)
-	live, sandbox, front := gatetest.FreePort(t), gatetest.FreePort(t), gatetest.FreePort(t)
+	live, sandbox, front, admin := gatetest.FreePort(t), gatetest.FreePort(t), gatetest.FreePort(t), gatetest.FreePort(t)
 	for _, r := range []struct {
 		old, new string
 		times    int
 	}{
 		{"admin localhost:2019", "admin " + g.AdminAddr, 1},
 		{"http://:8080 {", fmt.Sprintf("http://:%d {", front), 1},
+		{"http://localhost:8081 {", fmt.Sprintf("http://localhost:%d {", admin), 1},
 		{"localhost:9001", fmt.Sprintf("localhost:%d", live), 2},
 		{"localhost:9002", fmt.Sprintf("localhost:%d", sandbox), 2},
 	} {
@@ -83,6 +84,9 @@ func TestFirstStart(t *testing.T) {
 	if line == "" {
 		t.Fatalf("the first start printed no curl line:\n%s", stdout)
 	}
+	if !regexp.MustCompile(`(?m)^  http://localhost:\d+/invitation#inv_[0-9A-Za-z]{43}$`).MatchString(stdout) {
+		t.Errorf("the first start printed no link for the owner:\n%s", stdout)
+	}
 	out, err := exec.CommandContext(t.Context(), "sh", "-c", strings.Replace(line, "curl ", "curl -sS --fail-with-body ", 1)).CombinedOutput()
 	if err != nil {
 		t.Fatalf("the curl line does not work: %v\n%s", err, out)
@@ -131,7 +135,7 @@ func TestFirstStart(t *testing.T) {
 	marker := len(stdout)
 	g.Start(t)
 	again, _ := g.Output()
-	if fresh := again[marker:]; strings.Contains(fresh, "sk_test_") || strings.Contains(fresh, "curl ") {
+	if fresh := again[marker:]; strings.Contains(fresh, "sk_test_") || strings.Contains(fresh, "curl ") || strings.Contains(fresh, "inv_") {
 		t.Errorf("the second start prints a key again")
 	}
 	if got := status("/v1/charges", token); got != 200 {

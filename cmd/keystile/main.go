@@ -13,5 +13,6 @@ func main() {
 	caddy.CustomBinaryName = "keystile"
 	caddy.CustomLongDescription = "Keystile gives any HTTP API the key system that Stripe has for its own. It is Caddy with a gateway built in: " +
 		"run, start, reload and validate are Caddy's; org, account, sandbox, key, log, explain, catalog and scan manage a running gateway's keys."
+	tuneGC()
 	caddycmd.Main()
 }

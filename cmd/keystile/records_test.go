@@ -20,7 +20,7 @@ var recordFields = []string{
 // wantRecord compares fields of a record; "" means empty or left out.
 func wantRecord(t *testing.T, got gatetest.Record, want gatetest.Fields) {
 	t.Helper()
-	allowed := map[string]bool{"object": true, "successor_used": true}
+	allowed := map[string]bool{"object": true, "successor_used": true, "explanation": true} // the last one of the answer about one record
 	for _, name := range recordFields {
 		allowed[name] = true
 	}
@@ -94,6 +94,8 @@ func TestRecords(t *testing.T) {
 		{"open", b.any, gatetest.Request("GET", "/public/x", ""), gatetest.Fields{"status": 200, "decision": "open", "key": ""}},
 		{"preflight", b.any, preflight("/v1/tokens", "https://shop.example", "POST", ""),
 			gatetest.Fields{"method": "OPTIONS", "status": 204, "decision": "preflight"}},
+		{"HEAD", b.any, gatetest.Request("HEAD", "/v1/charges", "", gatetest.Bearer(b.RK.Token)),
+			gatetest.Fields{"method": "HEAD", "status": 403, "decision": "permission_denied", "bytes_out": 0}},
 		{"backend down", b.down, get("/v1/customers", b.SK.Token), gatetest.Fields{"status": 502, "key": b.SK.ID, "error_code": "upstream_unavailable"}},
 	}
 	for _, tt := range tests {
@@ -108,6 +110,40 @@ func TestRecords(t *testing.T) {
 				t.Errorf("got bytes_out %v, the answer had %d", record["bytes_out"], len(answer.Body))
 			}
 		})
+	}
+}
+
+// TestRecordOfTLS: over TLS and HTTP/2, the record says so, names the node, and splits the time.
+func TestRecordOfTLS(t *testing.T) {
+	b := theBed(t)
+	h, err := gatetest.DialH2(b.tls, source(), "localhost")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	answer, err := h.Do([]gatetest.Field{gatetest.F(":method", "GET"), gatetest.F(":scheme", "https"), gatetest.F(":authority", "localhost"),
+		gatetest.F(":path", "/v1/customers"), gatetest.F("authorization", "Bearer "+b.SK.Token)}, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	record := b.Admin.AwaitRecord(t, answer.Header.Get("Request-Id"))
+	wantRecord(t, record, gatetest.Fields{"status": 200, "tls": "1.3", "protocol": "HTTP/2.0", "upstream": b.echo.Addr})
+	if node, _ := record["node"].(string); node == "" || number(record["upstream_us"]) <= 0 {
+		t.Errorf("got node %q, upstream_us %v", node, record["upstream_us"])
+	}
+}
+
+// TestRecordOfRotation: the records of a rotation tell which of the two keys a client uses.
+func TestRecordOfRotation(t *testing.T) {
+	b := theBed(t)
+	old := b.Admin.CreateKey(t, gatetest.Fields{"kind": "secret", "mode": "live", "account": b.A, "name": "to be rotated"})
+	var next gatetest.Key
+	b.Admin.Do(t, "POST", "/v1/keys/"+old.ID+"/rotate", gatetest.Fields{"expires_at": time.Now().Add(time.Hour).UTC().Format(time.RFC3339)}, &next)
+	for token, want := range map[string]any{old.Token: nil, next.Token: true} {
+		record := b.Admin.AwaitRecord(t, b.send(t, b.any, get("/v1/customers", token)).Header.Get("Request-Id"))
+		if record["successor_used"] != want {
+			t.Errorf("of key %v: got successor_used %v, want %v", record["key"], record["successor_used"], want)
+		}
 	}
 }
 

@@ -293,7 +293,7 @@ func TestFirstStartThatFails(t *testing.T) {
 	}{
 		{"unknown global word", global("stor bolt"), nil, []string{"stor"}},
 		{"unknown store", global("store bold"), nil, []string{"bold"}},
-		{"store of a later issue", global("store postgres postgres://x"), nil, []string{"postgres"}},
+		{"store that is none", global("store etcd http://x"), nil, []string{"etcd"}},
 		{"two stores", global("store bolt a.db\nstore bolt b.db"), nil, []string{"store"}},
 		{"unknown word in the catalog", global("catalog {\nresorce charges {\n}\n}"), nil, []string{"resorce"}},
 		{"unknown access", global("catalog {\nresource charges {\nreads GET /v1/charges\n}\n}"), nil, []string{"reads"}},

@@ -17,7 +17,10 @@ var bucketKept = []byte("kept")
 
 // lateBuckets came after the first release of the format. A file without them is whole: they are made when it is opened.
 func lateBuckets() [][]byte {
-	return [][]byte{bucketTables[keystore.TableAdminToken], bucketTables[keystore.TableWebhook], bucketKept}
+	return [][]byte{
+		bucketTables[keystore.TableAdminToken], bucketTables[keystore.TableWebhook],
+		bucketTables[keystore.TableMember], bucketTables[keystore.TableSession], bucketKept,
+	}
 }
 
 // addLateBuckets brings an older file up to this version. It writes nothing if nothing is missing.

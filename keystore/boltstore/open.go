@@ -35,11 +35,13 @@ var (
 		keystore.TableKey:          []byte("keys"),
 		keystore.TableAdminToken:   []byte("admin_tokens"),
 		keystore.TableWebhook:      []byte("webhook_endpoints"),
+		keystore.TableMember:       []byte("members"),
+		keystore.TableSession:      []byte("sessions"),
 	}
 	// tableOrder is the order of a load: owners before what they own.
 	tableOrder = []keystore.Table{
 		keystore.TableOrganization, keystore.TableAccount, keystore.TableSandbox, keystore.TableKey,
-		keystore.TableAdminToken, keystore.TableWebhook,
+		keystore.TableAdminToken, keystore.TableWebhook, keystore.TableMember, keystore.TableSession,
 	}
 
 	metaFormat = []byte("format")

@@ -127,11 +127,6 @@ func (s *Store) Head(context.Context) (head keystore.Head, err error) {
 	return head, err
 }
 
-// Watch answers that nothing else writes: the file is locked.
-func (s *Store) Watch(context.Context, uint64, func(keystore.Head, []keystore.Row) error) error {
-	return keystore.ErrSoleWriter
-}
-
 // Events calls event for a range of events. Bodies stay valid.
 func (s *Store) Events(
 	ctx context.Context, first, last uint64, backwards bool, event func(keystore.EventRow) error,
@@ -212,13 +207,16 @@ func (s *Store) SaveUsage(ctx context.Context, rows []keystore.UsageRow) error {
 	return nil
 }
 
-// LoadUsage calls row for every saved use.
-func (s *Store) LoadUsage(_ context.Context, row func(keystore.UsageRow) error) error {
+// LoadUsage calls row for every saved use since a time.
+func (s *Store) LoadUsage(_ context.Context, since time.Time, row func(keystore.UsageRow) error) error {
 	return s.view(func(tx *bolt.Tx) error {
 		return tx.Bucket(bucketUsage).ForEach(func(id, value []byte) error {
 			usage, err := decodeUsage(value)
 			if err != nil {
 				return fmt.Errorf("the last use of %s: %w", id, err)
+			}
+			if usage.At.Before(since) {
+				return nil
 			}
 			return row(keystore.UsageRow{KeyID: string(id), Usage: usage})
 		})

@@ -252,7 +252,7 @@ func testUsage(t *testing.T, b *opened) {
 	}
 	b.restart(t)
 	got := make(map[string]keystore.Usage)
-	if err := b.LoadUsage(t.Context(), func(r keystore.UsageRow) error { got[r.KeyID] = r.Usage; return nil }); err != nil {
+	if err := b.LoadUsage(t.Context(), time.Time{}, func(r keystore.UsageRow) error { got[r.KeyID] = r.Usage; return nil }); err != nil {
 		t.Fatalf("LoadUsage: %v", err)
 	}
 	if len(got) != len(want) {
@@ -262,6 +262,11 @@ func testUsage(t *testing.T, b *opened) {
 		if got[id] != u {
 			t.Errorf("%s was used %+v, want %+v", id, got[id], u)
 		}
+	}
+	since := 0
+	err := b.LoadUsage(t.Context(), at.Add(time.Millisecond), func(keystore.UsageRow) error { since++; return nil })
+	if err != nil || since != 1 {
+		t.Errorf("%d uses since just after two of three, %v; want 1", since, err)
 	}
 	if after, _ := b.Head(t.Context()); after != head {
 		t.Errorf("saving usage moved the head from %+v to %+v", head, after)

@@ -31,7 +31,7 @@ func runFaults(t *testing.T, place func(t *testing.T) (open func() (keystore.Bac
 				t.Fatalf("opening the backend: %v", err)
 			}
 			backend := &Faulty{Backend: inner}
-			options := keystore.Options{Backend: backend, MasterKey: MasterKey(t)}
+			options := keystore.Options{Backend: backend, MasterKey: MasterKey(t), Node: "node"}
 			s, err := keystore.Open(ctx, options)
 			if err != nil {
 				t.Fatalf("opening the store: %v", err)

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/keystile/keystile/keystore"
 )
@@ -124,11 +125,6 @@ func (m *Memory) Head(ctx context.Context) (keystore.Head, error) {
 	return c.head, nil
 }
 
-// Watch answers that nothing else writes.
-func (m *Memory) Watch(context.Context, uint64, func(keystore.Head, []keystore.Row) error) error {
-	return keystore.ErrSoleWriter
-}
-
 // Events calls event for a range of events.
 func (m *Memory) Events(
 	ctx context.Context, first, last uint64, backwards bool, event func(keystore.EventRow) error,
@@ -168,14 +164,17 @@ func (m *Memory) SaveUsage(ctx context.Context, rows []keystore.UsageRow) error 
 	return nil
 }
 
-// LoadUsage calls row for every saved use.
-func (m *Memory) LoadUsage(ctx context.Context, row func(keystore.UsageRow) error) error {
+// LoadUsage calls row for every saved use since a time.
+func (m *Memory) LoadUsage(ctx context.Context, since time.Time, row func(keystore.UsageRow) error) error {
 	c, leave, err := m.enter(ctx)
 	if err != nil {
 		return err
 	}
 	defer leave()
 	for id, usage := range c.usage {
+		if usage.At.Before(since) {
+			continue
+		}
 		if err := row(keystore.UsageRow{KeyID: id, Usage: usage}); err != nil {
 			return err
 		}

@@ -57,8 +57,11 @@ func testFilters(t *testing.T, s requestlog.Store, records []*requestlog.Record)
 		{"since within a second", requestlog.Filter{Since: at(700).Add(time.Nanosecond), Until: at(702)}, false},
 		{"since behind the last", requestlog.Filter{Since: at(5000)}, true},
 		{"within", requestlog.Filter{Within: []string{"acct_1", "org_1"}}, false},
+		{"within one account", requestlog.Filter{Within: []string{"acct_2"}}, false},
+		{"within, and named by a stranger", requestlog.Filter{Within: []string{"acct_2"}, Decision: requestlog.DecisionForeign, Owner: "acct_3"}, true},
+		{"within, and a stranger named", requestlog.Filter{Within: []string{"acct_3"}, Decision: requestlog.DecisionForeign, Account: "acct_2"}, false},
 		{"within nothing", requestlog.Filter{Within: []string{}}, true},
-		{"within, and an account outside", requestlog.Filter{Within: []string{"acct_1"}, Account: "acct_2"}, true},
+		{"within, and an account outside", requestlog.Filter{Within: []string{"acct_1"}, Account: "acct_2", Decision: "allowed"}, true},
 		{"many", requestlog.Filter{Key: "key_7", Mode: "live", StatusMin: 200, StatusMax: 299, Path: "/v1/", Since: at(100)}, false},
 	}
 	for _, tt := range tests {

@@ -41,6 +41,9 @@ func Records(n int, seed uint64) []*requestlog.Record {
 			r.Decision, r.ErrorType, r.ErrorCode, r.ErrorMessage = "permission_denied", "permission_error", "permission_denied", "no"
 			r.RequiredPermission = "charges_write"
 		}
+		if r.Status == 404 && i%2 == 0 { // a key that named an account which it does not reach
+			r.Decision, r.Account = requestlog.DecisionForeign, fmt.Sprintf("acct_%d", i%5)
+		}
 		if rng.IntN(10) == 0 {
 			r.Sandbox, r.Owner, r.Account = "sbx_1", "org_1", "acct_0"
 		}
@@ -76,6 +79,7 @@ func Run(t *testing.T, open func(t *testing.T) requestlog.Store) {
 	t.Run("Histogram", func(t *testing.T) { testHistogram(t, fill(t, open, records), records) })
 	t.Run("KeySummary", func(t *testing.T) { testSummary(t, fill(t, open, records), records) })
 	t.Run("CursorsStayWhileRecordsArrive", func(t *testing.T) { testStableCursors(t, open) })
+	t.Run("LongTexts", func(t *testing.T) { testLongTexts(t, open) })
 	t.Run("Gap", func(t *testing.T) { testGap(t, open) })
 	t.Run("ReadersBesideTheWriter", func(t *testing.T) { testConcurrent(t, open) })
 	t.Run("Cancelled", func(t *testing.T) { testCancelled(t, fill(t, open, records)) })
@@ -198,6 +202,37 @@ func testList(t *testing.T, s requestlog.Store, records []*requestlog.Record) {
 	var wrong *requestlog.FilterError
 	if _, err := s.List(context.Background(), requestlog.Query{Limit: 10, After: "nonsense"}); !errors.As(err, &wrong) || wrong.Param != "starting_after" {
 		t.Errorf("List after nonsense: got %v, want a FilterError of starting_after", err)
+	}
+}
+
+// testLongTexts: a page of much captured text ends early, and the pages together have every record once.
+func testLongTexts(t *testing.T, open func(t *testing.T) requestlog.Store) {
+	records := Records(60, 6)
+	for i, r := range records {
+		if i%3 > 0 {
+			r.ResponseBody = strings.Repeat("x", 60<<10)
+			r.RequestBody, r.RequestHeaders, r.ResponseHeaders = r.ResponseBody, r.ResponseBody, r.ResponseBody
+		}
+	}
+	s := fill(t, open, records)
+	compare(t, "long texts", all(t, s, requestlog.Filter{}, 1000, ""), want(records, requestlog.Filter{}))
+	cursor, pages := "", 0
+	for more := true; more; pages++ {
+		page, err := s.List(context.Background(), requestlog.Query{Limit: 1000, After: cursor})
+		if err != nil {
+			t.Fatalf("List: %v", err)
+		}
+		bytes := 0
+		for _, r := range page.Records {
+			bytes += r.CapturedBytes()
+		}
+		if most := 2 * (requestlog.MaxPageBytes + 1<<18); bytes > most { // a store may put two together
+			t.Errorf("a page has %d bytes of captured text, want at most %d", bytes, most)
+		}
+		more, cursor = page.More, page.Next
+	}
+	if pages < 2 {
+		t.Errorf("got %d page, want several", pages)
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+
+	"github.com/keystile/keystile/internal/pgtest"
 )
 
 // mainPackage is what is under test.
@@ -75,6 +77,10 @@ func Main(m *testing.M) int {
 	code := m.Run()
 	for _, err := range stopShared() {
 		fmt.Fprintf(os.Stderr, "--- FAIL: shared gateway: %v\n", err)
+		code = 1
+	}
+	if err := pgtest.CloseShared(); err != nil {
+		fmt.Fprintf(os.Stderr, "--- FAIL: the shared PostgreSQL: %v\n", err)
 		code = 1
 	}
 	scratch.Lock()

@@ -230,6 +230,17 @@ func (g *Gateway) Kill(tb testing.TB) {
 	g.cmd = nil
 }
 
+// Signal sends a signal to the process, as SIGSTOP.
+func (g *Gateway) Signal(tb testing.TB, sig syscall.Signal) {
+	tb.Helper()
+	if g.cmd == nil {
+		tb.Fatalf("signal %v: the gateway does not run", sig)
+	}
+	if err := g.cmd.Process.Signal(sig); err != nil {
+		tb.Fatalf("signal %v: %v", sig, err)
+	}
+}
+
 // Close stops the process and judges the gateway: its answers, its exit, its output, and that no token lies in any of them
 // or in its data.
 func (g *Gateway) Close() error {

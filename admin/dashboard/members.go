@@ -1,0 +1,245 @@
+package dashboard
+
+import (
+	"net/http"
+	"net/url"
+
+	"github.com/keystile/keystile/admin/api"
+)
+
+func memberPages() []route {
+	return []route{
+		{"GET /members", "list_members", (*request).showMembers},
+		{"POST /members", "invite_member", (*request).inviteMember},
+		{"GET /members/{id}", "get_member", (*request).showMember},
+		{"POST /members/{id}", "update_member", (*request).updateMember},
+		{"POST /members/{id}/delete", "delete_member", (*request).deleteMember},
+		{"POST /members/{id}/invitation", "renew_invitation", (*request).renewInvitation},
+		{"POST /members/{id}/sessions/end", "delete_member_sessions", (*request).endMemberSessions},
+	}
+}
+
+var (
+	doneInvited        = notice("invited", "The invitation is on its way by e-mail. It opens once, within 24 hours.")
+	doneGranted        = notice("granted", "There was a member with this address already: the role is added to theirs.")
+	doneMemberDeleted  = notice("member_deleted", "The member is removed, and signed out everywhere.")
+	doneTokensLeft     = notice("member_tokens", "The member is removed, and signed out everywhere. Admin tokens that they made go on working: look through them.")
+	doneMemberSessions = notice("member_sessions", "The member is signed out everywhere.")
+)
+
+// unprovenField is the API's name of the consent to grant to somebody who has not shown that the address is theirs. The forms
+// ask for it once the API has.
+const unprovenField = "email_unproven"
+
+// membersPage lists who signs in here.
+type membersPage struct {
+	Page
+	Rows                     []api.Member
+	More                     string
+	Name, Email, Role, Limit string
+}
+
+// Roles are what may be given, for the template.
+func (membersPage) Roles() []choice { return roleChoices }
+
+// about is the address of a page of the installation, limited to the owner that this one is limited to.
+func (q *request) about(page string) string {
+	return withQuery(page, "account", q.scope.Account, "organization", q.scope.Organization)
+}
+
+func (q *request) membersPage() (*membersPage, error) {
+	p := &membersPage{Page: q.page("Members", "members"), Role: "developer", Limit: q.scope.Owner()}
+	asked := url.Values{"limit": {"50"}}
+	if after := q.query("after"); after != "" {
+		asked.Set("starting_after", after)
+	}
+	list, err := ask[api.List[api.Member]](q, get("/v1/members", asked))
+	if err != nil {
+		return nil, err
+	}
+	if p.Rows = list.Data; list.HasMore {
+		p.More = p.To(withQuery("/members", "account", q.scope.Account, "organization", q.scope.Organization, "after", list.Data[len(list.Data)-1].ID))
+	}
+	return p, nil
+}
+
+func (q *request) showMembers() error {
+	p, err := q.membersPage()
+	if err != nil {
+		return err
+	}
+	return q.show("members", p)
+}
+
+func (q *request) inviteMember() error {
+	grant := api.GrantCreate{Role: q.form("role")}
+	grant.Account, grant.Organization = limitOf(q.form("limit"))
+	body := api.MemberInvite{Email: api.Set(q.form("email")), Grants: []api.GrantCreate{grant}}
+	if name := q.form("name"); name != "" {
+		body.Name = api.Set(name)
+	}
+	if q.form(unprovenField) != "" {
+		body.EmailUnproven = api.Set(true)
+	}
+	m, header, err := askHeader[api.Member](q, q.withCode(q.once(post("/v1/members", body))))
+	if err != nil {
+		wrong := formFailure(err)
+		if wrong == nil {
+			return q.failOrCode(err, "Invite a member", codeFor{operation: "invite_member", body: body})
+		}
+		p, err := q.membersPage()
+		if err != nil {
+			return err
+		}
+		p.Error, p.Name, p.Email, p.Role, p.Limit = wrong, q.form("name"), q.form("email"), q.form("role"), q.form("limit")
+		return q.show("members", p)
+	}
+	return q.invited(header, m)
+}
+
+// invited shows the link of an invitation that was not sent by e-mail: here, and nowhere else.
+func (q *request) invited(header http.Header, m api.Member) error {
+	i := m.Invitation
+	switch {
+	case i == nil:
+		return q.seeOther(q.about("/members"), doneGranted)
+	case header.Get("Idempotent-Replayed") != "":
+		return repeated()
+	case i.SentTo != nil:
+		return q.seeOther(q.about("/members"), doneInvited)
+	}
+	p := &secretPage{
+		Page: q.page("Invitation", "members"), Heading: "Hand over this link", Label: "Invitation link", Secret: string(i.Link),
+		Text: "No e-mail is set up here. Give the link to the member in a safe way: it opens once, within 24 hours, for whoever has it.",
+	}
+	if p.Secret == "" {
+		p.Secret, p.Label = string(i.Token), "Invitation token"
+	}
+	p.Next = p.To(q.about("/members"))
+	return q.show("secret", p)
+}
+
+// memberPage is one member.
+type memberPage struct {
+	Page
+	Member   api.Member
+	Sessions []api.Session
+	Name     string
+	Grants   []grantRow
+}
+
+// grantRow is one role in the form, with where it holds.
+type grantRow struct{ Role, On string }
+
+// Roles are what may be given, for the template.
+func (memberPage) Roles() []choice { return roleChoices }
+
+func (q *request) memberPage() (*memberPage, error) {
+	path := "/v1/members/" + url.PathEscape(q.r.PathValue("id"))
+	m, err := ask[api.Member](q, get(path, nil))
+	if err != nil {
+		return nil, err
+	}
+	p := &memberPage{Page: q.page("Member", "members"), Member: m, Name: m.Name}
+	for _, g := range m.Grants {
+		row := grantRow{Role: g.Role}
+		if g.Account != nil {
+			row.On = *g.Account
+		}
+		if g.Organization != nil {
+			row.On = *g.Organization
+		}
+		p.Grants = append(p.Grants, row)
+	}
+	if sessions, err := ask[api.List[api.Session]](q, get(path+"/sessions", nil)); err == nil {
+		p.Sessions = sessions.Data
+	}
+	return p, nil
+}
+
+func (q *request) showMember() error {
+	p, err := q.memberPage()
+	if err != nil {
+		return err
+	}
+	return q.show("member", p)
+}
+
+func (q *request) updateMember() error {
+	p, err := q.memberPage()
+	if err != nil {
+		return err
+	}
+	var body api.MemberUpdate
+	if name := q.form("name"); name != p.Member.Name {
+		body.Name = api.Set(name)
+	}
+	roles, on := q.r.PostForm["role"], q.r.PostForm["on"]
+	grants, before := []api.GrantCreate{}, p.Grants
+	p.Grants = nil
+	for i, role := range roles {
+		if role == "" || i >= len(on) {
+			continue // the row is taken away
+		}
+		g := api.GrantCreate{Role: role}
+		g.Account, g.Organization = limitOf(on[i])
+		grants = append(grants, g)
+		p.Grants = append(p.Grants, grantRow{role, on[i]})
+	}
+	if !sameGrants(before, p.Grants) {
+		body.Grants = api.Set(grants)
+	}
+	if q.form(unprovenField) != "" {
+		body.EmailUnproven = api.Set(true)
+	}
+	c := call{method: http.MethodPatch, path: "/v1/members/" + p.Member.ID, body: body}
+	if _, err := ask[api.Member](q, q.withCode(c)); err != nil {
+		if p.Error = formFailure(err); p.Error != nil {
+			p.Name = q.form("name")
+			return q.show("member", p)
+		}
+		return q.failOrCode(err, "Change a member", codeFor{operation: "update_member", key: p.Member.ID, body: body})
+	}
+	return q.seeOther(q.about("/members/"+p.Member.ID), doneSaved)
+}
+
+func sameGrants(a, b []grantRow) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i] != b[i] {
+			return false
+		}
+	}
+	return true
+}
+
+func (q *request) deleteMember() error {
+	c := call{method: http.MethodDelete, path: "/v1/members/" + url.PathEscape(q.r.PathValue("id"))}
+	gone, err := ask[api.MemberDeleted](q, c)
+	switch {
+	case err != nil:
+		return err
+	case len(gone.AdminTokens) > 0:
+		return q.seeOther(q.about("/members"), doneTokensLeft)
+	}
+	return q.seeOther(q.about("/members"), doneMemberDeleted)
+}
+
+func (q *request) renewInvitation() error {
+	id := q.r.PathValue("id")
+	m, header, err := askHeader[api.Member](q, q.withCode(q.once(post("/v1/members/"+url.PathEscape(id)+"/invitation", nil))))
+	if err != nil {
+		return q.failOrCode(err, "Invite a member again", codeFor{operation: "renew_invitation", key: id})
+	}
+	return q.invited(header, m)
+}
+
+func (q *request) endMemberSessions() error {
+	id := url.PathEscape(q.r.PathValue("id"))
+	if _, err := ask[api.Ended](q, call{method: http.MethodDelete, path: "/v1/members/" + id + "/sessions"}); err != nil {
+		return err
+	}
+	return q.seeOther(q.about("/members/"+id), doneMemberSessions)
+}

@@ -1,0 +1,105 @@
+package dashboard
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/keystile/keystile/admin/api"
+)
+
+func webhookPages() []route {
+	return []route{
+		{"GET /webhooks", "list_webhook_endpoints", (*request).showWebhooks},
+		{"POST /webhooks", "create_webhook_endpoint", (*request).createWebhook},
+		{"GET /webhooks/{id}", "get_webhook_endpoint", (*request).showWebhook},
+		{"POST /webhooks/{id}/delete", "delete_webhook_endpoint", (*request).deleteWebhook},
+	}
+}
+
+var doneWebhookDeleted = notice("webhook_deleted", "The endpoint is deleted, and hears nothing more.")
+
+// webhooksPage lists the addresses that are told of key events.
+type webhooksPage struct {
+	Page
+	Rows                            []api.WebhookEndpoint
+	Address, Description, Of, Limit string
+}
+
+func (q *request) webhooksPage() (*webhooksPage, error) {
+	p := &webhooksPage{Page: q.page("Webhooks", "webhooks"), Of: "*", Limit: q.scope.Owner()}
+	var err error
+	p.Rows, _, err = pages(q, "/v1/webhook_endpoints", nil, 100, func(w api.WebhookEndpoint) string { return w.ID })
+	return p, err
+}
+
+func (q *request) showWebhooks() error {
+	p, err := q.webhooksPage()
+	if err != nil {
+		return err
+	}
+	return q.show("webhooks", p)
+}
+
+func (q *request) createWebhook() error {
+	body := api.WebhookEndpointCreate{URL: q.form("url"), Events: strings.FieldsFunc(q.form("events"), func(r rune) bool { return r == ' ' || r == ',' || r == '\n' || r == '\r' })}
+	if body.Events == nil {
+		body.Events = []string{}
+	}
+	if d := q.form("description"); d != "" {
+		body.Description = api.Set(d)
+	}
+	body.Account, body.Organization = limitOf(q.form("limit"))
+	w, header, err := askHeader[api.WebhookEndpoint](q, q.once(post("/v1/webhook_endpoints", body)))
+	if err != nil {
+		wrong := formFailure(err)
+		if wrong == nil {
+			return err
+		}
+		p, err := q.webhooksPage()
+		if err != nil {
+			return err
+		}
+		p.Error, p.Address, p.Description, p.Of, p.Limit = wrong, q.form("url"), q.form("description"), q.form("events"), q.form("limit")
+		return q.show("webhooks", p)
+	}
+	if header.Get("Idempotent-Replayed") != "" {
+		return repeated()
+	}
+	p := &secretPage{
+		Page: q.page("Your new webhook", "webhooks"), Heading: "Save the signing secret", Name: w.URL, Label: "Signing secret of", Secret: string(w.Secret),
+		Text: "This is the only time that it is shown. Your endpoint checks the signature of each delivery with it.",
+	}
+	p.Next = p.To("/webhooks/" + w.ID)
+	return q.show("secret", p)
+}
+
+// webhookPage is one endpoint with what was sent to it.
+type webhookPage struct {
+	Page
+	Endpoint   api.WebhookEndpoint
+	Deliveries []api.WebhookDelivery
+}
+
+func (q *request) showWebhook() error {
+	path := "/v1/webhook_endpoints/" + url.PathEscape(q.r.PathValue("id"))
+	w, err := ask[api.WebhookEndpoint](q, get(path, nil))
+	if err != nil {
+		return err
+	}
+	p := &webhookPage{Page: q.page("Webhook", "webhooks"), Endpoint: w}
+	list, err := ask[api.List[api.WebhookDelivery]](q, get(path+"/deliveries", url.Values{"limit": {"50"}}))
+	if err != nil {
+		return err
+	}
+	p.Deliveries = list.Data
+	return q.show("webhook", p)
+}
+
+func (q *request) deleteWebhook() error {
+	c := call{method: http.MethodDelete, path: "/v1/webhook_endpoints/" + url.PathEscape(q.r.PathValue("id"))}
+	if _, err := ask[api.Deleted](q, c); err != nil {
+		return err
+	}
+	return q.seeOther("/webhooks", doneWebhookDeleted)
+}

@@ -40,7 +40,7 @@ var rooms = []room{
 	{packages: "", may: []string{"caddymodule/..."}},
 	{packages: "cmd/keystile", may: []string{"", "github.com/caddyserver/caddy/v2/..."}},
 	// helpers of the tests from outside: never part of the program
-	{packages: "internal/pgtest", may: []string{"github.com/jackc/pgx/v5/..."}},
+	{packages: "keystore/pgstore/pgtest", may: []string{"github.com/jackc/pgx/v5/..."}},
 	{packages: "cmd/keystile/internal/...", may: []string{"...", "github.com/...", "golang.org/...", "go.uber.org/...", "gopkg.in/..."}},
 	{packages: "bench/...", may: []string{"...", "github.com/...", "golang.org/...", "go.uber.org/...", "gopkg.in/..."}},
 }

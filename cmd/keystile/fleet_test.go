@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/keystile/keystile/cmd/keystile/internal/gatetest"
-	"github.com/keystile/keystile/internal/pgtest"
+	"github.com/keystile/keystile/keystore/pgstore/pgtest"
 )
 
 // fleetLimit is how long a test of a fleet waits for what must happen.

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/keystile/keystile/cmd/keystile/internal/gatetest"
-	"github.com/keystile/keystile/internal/pgtest"
+	"github.com/keystile/keystile/keystore/pgstore/pgtest"
 )
 
 // TestStoreCopy moves a gateway from its file to a database and back: its keys work there, and nothing goes over what is

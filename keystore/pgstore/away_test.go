@@ -7,10 +7,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/keystile/keystile/internal/pgtest"
 	"github.com/keystile/keystile/keystore"
 	"github.com/keystile/keystile/keystore/keystoretest"
 	"github.com/keystile/keystile/keystore/pgstore"
+	"github.com/keystile/keystile/keystore/pgstore/pgtest"
 	"github.com/keystile/keystile/policy"
 )
 

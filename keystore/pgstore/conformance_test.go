@@ -5,10 +5,10 @@ import (
 	"os"
 	"testing"
 
-	"github.com/keystile/keystile/internal/pgtest"
 	"github.com/keystile/keystile/keystore"
 	"github.com/keystile/keystile/keystore/keystoretest"
 	"github.com/keystile/keystile/keystore/pgstore"
+	"github.com/keystile/keystile/keystore/pgstore/pgtest"
 )
 
 func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }

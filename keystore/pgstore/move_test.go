@@ -8,10 +8,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/keystile/keystile/internal/pgtest"
 	"github.com/keystile/keystile/keystore"
 	"github.com/keystile/keystile/keystore/keystoretest"
 	"github.com/keystile/keystile/keystore/pgstore"
+	"github.com/keystile/keystile/keystore/pgstore/pgtest"
 )
 
 // TestMove copies a store to a database and back, and finds what there was.

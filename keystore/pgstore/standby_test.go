@@ -4,8 +4,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/keystile/keystile/internal/pgtest"
 	"github.com/keystile/keystile/keystore"
+	"github.com/keystile/keystile/keystore/pgstore/pgtest"
 )
 
 // TestStandby: on a server that takes no writes a node loads and follows, refuses changes, and is in no list. It is as fresh

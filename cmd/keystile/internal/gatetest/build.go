@@ -9,7 +9,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/keystile/keystile/internal/pgtest"
+	"github.com/keystile/keystile/keystore/pgstore/pgtest"
 )
 
 // mainPackage is what is under test.

@@ -57,11 +57,7 @@ HMAC-SHA256 of SECONDS, a dot and the body, with the secret as the key.`,
 		if err != nil {
 			return err
 		}
-		return show(c, answer, func(w *api.WebhookEndpoint) error {
-			c.showWebhook(w)
-			c.note.linef("Keep the secret: it is not shown again.")
-			return nil
-		})
+		return c.showWebhookSecret(answer)
 	})
 }
 
@@ -185,4 +181,13 @@ func webhookScope(w *api.WebhookEndpoint) string {
 		return *w.Organization
 	}
 	return "all"
+}
+
+// showWebhookSecret prints the answer that holds an endpoint's new secret.
+func (c *call) showWebhookSecret(answer []byte) error {
+	return show(c, answer, func(w *api.WebhookEndpoint) error {
+		c.showWebhook(w)
+		c.note.linef("Keep the secret: it is not shown again.")
+		return nil
+	})
 }

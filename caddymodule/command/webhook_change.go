@@ -97,11 +97,7 @@ the signature of a delivery has a second v1, made with the old secret.`,
 		if err != nil {
 			return err
 		}
-		return show(c, answer, func(w *api.WebhookEndpoint) error {
-			c.showWebhook(w)
-			c.note.linef("Keep the secret: it is not shown again.")
-			return nil
-		})
+		return c.showWebhookSecret(answer)
 	})
 }
 

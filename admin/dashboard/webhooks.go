@@ -64,14 +64,9 @@ func (q *request) createWebhook() error {
 		return q.show("webhooks", p)
 	}
 	if header.Get("Idempotent-Replayed") != "" {
-		return repeated()
+		return repeatedSecret()
 	}
-	p := &secretPage{
-		Page: q.page("Your new webhook", "webhooks"), Heading: "Save the signing secret", Name: w.URL, Label: "Signing secret of", Secret: string(w.Secret),
-		Text: "This is the only time that it is shown. Your endpoint checks the signature of each delivery with it.",
-	}
-	p.Next = p.To("/webhooks/" + w.ID)
-	return q.show("secret", p)
+	return q.showWebhookSecret(w, "Save the signing secret", "This is the only time that it is shown. Your endpoint checks the signature of each delivery with it.")
 }
 
 // webhookPage is one endpoint with what was sent to it.
@@ -82,24 +77,31 @@ type webhookPage struct {
 }
 
 func (q *request) showWebhook() error {
-	path := "/v1/webhook_endpoints/" + url.PathEscape(q.r.PathValue("id"))
-	w, err := ask[api.WebhookEndpoint](q, get(path, nil))
+	p, err := q.webhookPage()
 	if err != nil {
 		return err
 	}
-	p := &webhookPage{Page: q.page("Webhook", "webhooks"), Endpoint: w}
-	list, err := ask[api.List[api.WebhookDelivery]](q, get(path+"/deliveries", url.Values{"limit": {"50"}}))
-	if err != nil {
-		return err
-	}
-	p.Deliveries = list.Data
 	return q.show("webhook", p)
 }
 
+func (q *request) webhookPage() (*webhookPage, error) {
+	w, err := ask[api.WebhookEndpoint](q, get(q.webhookPath(), nil))
+	if err != nil {
+		return nil, err
+	}
+	p := &webhookPage{Page: q.page("Webhook", "webhooks"), Endpoint: w}
+	list, err := ask[api.List[api.WebhookDelivery]](q, get(q.webhookPath()+"/deliveries", url.Values{"limit": {"50"}}))
+	if err != nil {
+		return nil, err
+	}
+	p.Deliveries = list.Data
+	return p, nil
+}
+
 func (q *request) deleteWebhook() error {
-	c := call{method: http.MethodDelete, path: "/v1/webhook_endpoints/" + url.PathEscape(q.r.PathValue("id"))}
+	c := call{method: http.MethodDelete, path: q.webhookPath()}
 	if _, err := ask[api.Deleted](q, c); err != nil {
 		return err
 	}
-	return q.seeOther("/webhooks", doneWebhookDeleted)
+	return q.seeOther(q.about("/webhooks"), doneWebhookDeleted)
 }

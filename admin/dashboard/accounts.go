@@ -143,17 +143,18 @@ func (q *request) accountPage() (*accountPage, error) {
 	if a.DefaultAPIVersion != nil {
 		p.Version = *a.DefaultAPIVersion
 	}
+	wide := q.wide() // both lie beyond this page; who may not see them reads an id
 	for i, id := range a.Connections {
 		o := ownerName{ID: id, Name: id}
 		if i < 50 { // the names of more would make the page slow; their ids are there
-			if named, err := q.ownerOf(Scope{Account: id}); err == nil {
+			if named, err := wide.ownerOf(Scope{Account: id}); err == nil {
 				o = named
 			}
 		}
 		p.Connected = append(p.Connected, o)
 	}
 	if a.Organization != nil {
-		o, err := q.ownerOf(Scope{Organization: *a.Organization})
+		o, err := wide.ownerOf(Scope{Organization: *a.Organization})
 		if err != nil {
 			o = ownerName{ID: *a.Organization, Name: *a.Organization}
 		}

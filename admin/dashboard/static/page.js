@@ -38,6 +38,10 @@ document.addEventListener("keydown", e => {
 	menus.forEach(m => { if (m.open) { m.open = false; m.querySelector("summary").focus(); } });
 });
 
+// on a narrow screen the list of pages is one line: the one that is open is scrolled into it
+const here = document.querySelector(".side [aria-current]"), side = here?.closest(".side");
+if (side) side.scrollLeft += here.getBoundingClientRect().left + here.offsetWidth / 2 - innerWidth / 2;
+
 // fields that count only with another one's value
 each("[data-when]", part => {
 	const [name, value] = part.dataset.when.split("=");

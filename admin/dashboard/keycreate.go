@@ -77,7 +77,7 @@ func (q *request) newKeyForm(kind string) (*newKeyPage, error) {
 		return p, nil
 	}
 	var err error
-	p.Editor, err = q.permissions(formPermissions(q.r.PostForm, ownField), formPermissions(q.r.PostForm, connectedField), true)
+	p.Editor, err = q.sentEditor()
 	return p, err
 }
 
@@ -88,11 +88,6 @@ func (q *request) newKey() error {
 	}
 	p.Unrestricted = p.Kind == "organization"
 	return q.show("key_new", p)
-}
-
-// again says that the form is to be shown again: a button for its parts was pressed, and not the one that sends it.
-func (q *request) again() bool {
-	return q.r.PostForm.Has("set") || q.r.PostForm.Has("again")
 }
 
 func (q *request) createKey() error {
@@ -120,9 +115,9 @@ func (q *request) createKey() error {
 		body.Note = api.Set(p.Note)
 	}
 	if kind == "restricted" || kind == "organization" && !p.Unrestricted {
-		body.Permissions = api.Set(api.Permissions(given(formPermissions(q.r.PostForm, ownField))))
-		body.ConnectedPermissions = api.Set(api.Permissions(given(formPermissions(q.r.PostForm, connectedField))))
+		body.Permissions, body.ConnectedPermissions = api.Set(p.Editor.Own()), api.Set(p.Editor.Connected())
 	}
+	q.fold(p.Editor)
 	end, wrong := q.expiry(p.Expires, p.ExpiresAt)
 	if wrong != nil {
 		p.Error = wrong
@@ -200,7 +195,7 @@ func (q *request) duplicateForm(fresh bool) (*newKeyPage, error) {
 	p.Original = &keyRow{Key: k, page: &p.Page}
 	if fresh {
 		p.Name = k.Name
-		p.Editor, err = q.permissions(k.Permissions, k.ConnectedPermissions, true)
+		p.Editor, err = q.editor(given(k.Permissions), given(k.ConnectedPermissions))
 	}
 	return p, err
 }
@@ -214,11 +209,9 @@ func (q *request) duplicateKey() error {
 		return q.show("key_new", p)
 	}
 	body := api.KeyUpdate{
-		Name:                 api.Set(p.Name),
-		Note:                 api.Set(p.Note),
-		Permissions:          api.Set(api.Permissions(given(formPermissions(q.r.PostForm, ownField)))),
-		ConnectedPermissions: api.Set(api.Permissions(given(formPermissions(q.r.PostForm, connectedField)))),
+		Name: api.Set(p.Name), Note: api.Set(p.Note), Permissions: api.Set(p.Editor.Own()), ConnectedPermissions: api.Set(p.Editor.Connected()),
 	}
+	q.fold(p.Editor)
 	end, wrong := q.expiry(p.Expires, p.ExpiresAt)
 	if wrong != nil {
 		p.Error = wrong

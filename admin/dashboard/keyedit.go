@@ -46,16 +46,18 @@ func (q *request) editForm(fresh bool) (*editPage, error) {
 	}
 	k := &p.Key
 	k.page = &p.Page
-	own, connected := formPermissions(q.r.PostForm, ownField), formPermissions(q.r.PostForm, connectedField)
 	if fresh {
 		p.Name, p.Note, p.Origins, p.Limit = k.Name, k.Note, strings.Join(k.AllowedOrigins, "\n"), k.AllowedOrigins != nil
 		if p.Ends = k.ExpiresAt != nil; p.Ends {
 			p.ExpiresAt = k.ExpiresAt.UTC().Format(localTime)
 		}
-		own, connected = k.Permissions, k.ConnectedPermissions
 	}
-	if k.Restricted() {
-		p.Editor, err = q.permissions(own, connected, true)
+	switch {
+	case !k.Restricted():
+	case fresh:
+		p.Editor, err = q.editor(given(k.Permissions), given(k.ConnectedPermissions))
+	default:
+		p.Editor, err = q.sentEditor()
 	}
 	return p, err
 }
@@ -87,8 +89,8 @@ func (q *request) updateKey() error {
 		body.Name = api.SetNull[string]()
 	}
 	if p.Editor != nil {
-		body.Permissions = api.Set(api.Permissions(given(formPermissions(q.r.PostForm, ownField))))
-		body.ConnectedPermissions = api.Set(api.Permissions(given(formPermissions(q.r.PostForm, connectedField))))
+		body.Permissions, body.ConnectedPermissions = api.Set(p.Editor.Own()), api.Set(p.Editor.Connected())
+		q.fold(p.Editor)
 	}
 	if k.Kind == "publishable" {
 		body.AllowedOrigins = api.SetNull[[]string]()

@@ -12,7 +12,7 @@ import (
 	"github.com/keystile/keystile/admin/auth"
 )
 
-// maxForm bounds a form's body: the largest has a permission for each of a thousand resources.
+// maxForm bounds a form's body. The largest has a part of the permissions and, packed, those of thousands of resources.
 const maxForm = 1 << 20
 
 // request is one request for a page being answered. It belongs to one goroutine.

@@ -22,7 +22,6 @@ var functions = template.FuncMap{
 	"millis":   millis,
 	"size":     size,
 	"sentence": sentence,
-	"setter":   setter,
 }
 
 // when is a moment: UTC as it stands, and the viewer's own zone where scripts run. The text is of digits and our own words.

@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/keystile/keystile/admin/api"
@@ -25,7 +26,10 @@ type newKeyPage struct {
 	ExpiresAt    string // with custom
 	Unrestricted bool   // organization keys: no permissions at all are asked
 	Editor       *permissionEditor
+	Metadata     *metadataForm
 }
+
+func (p *newKeyPage) shrink() bool { return p.Editor.shrink() }
 
 // choice is one option of a select.
 type choice struct{ Value, Label string }
@@ -72,6 +76,7 @@ func (q *request) newKeyForm(kind string) (*newKeyPage, error) {
 	p := &newKeyPage{
 		Page: q.page(newKeyTitle(kind), "keys"), Kind: kind, Name: q.form("name"), Note: q.form("note"),
 		Expires: q.form("expires"), ExpiresAt: q.form("expires_at"), Unrestricted: q.form("unrestricted") == "yes",
+		Metadata: q.sentMetadata(),
 	}
 	if kind == "secret" {
 		return p, nil
@@ -119,12 +124,16 @@ func (q *request) createKey() error {
 	}
 	q.fold(p.Editor)
 	end, wrong := q.expiry(p.Expires, p.ExpiresAt)
-	if wrong != nil {
+	pairs, wrongPair := p.Metadata.patch(nil)
+	if wrong = cmp.Or(wrong, wrongPair); wrong != nil {
 		p.Error = wrong
 		return q.show("key_new", p)
 	}
 	if !end.IsZero() {
 		body.ExpiresAt = api.Set(end)
+	}
+	if len(pairs) > 0 {
+		body.Metadata = api.Set(pairs)
 	}
 	k, header, err := askHeader[api.Key](q, q.withCode(q.once(post("/v1/keys", body))))
 	if err != nil {
@@ -194,7 +203,7 @@ func (q *request) duplicateForm(fresh bool) (*newKeyPage, error) {
 	p.Title = "Duplicate key"
 	p.Original = &keyRow{Key: k, page: &p.Page}
 	if fresh {
-		p.Name = k.Name
+		p.Name, p.Metadata = k.Name, newMetadataForm(k.Metadata, "", metadataBytes)
 		p.Editor, err = q.editor(given(k.Permissions), given(k.ConnectedPermissions))
 	}
 	return p, err
@@ -213,12 +222,16 @@ func (q *request) duplicateKey() error {
 	}
 	q.fold(p.Editor)
 	end, wrong := q.expiry(p.Expires, p.ExpiresAt)
-	if wrong != nil {
+	patch, wrongPair := p.Metadata.patch(p.Original.Metadata)
+	if wrong = cmp.Or(wrong, wrongPair); wrong != nil {
 		p.Error = wrong
 		return q.show("key_new", p)
 	}
 	if !end.IsZero() {
 		body.ExpiresAt = api.Set(end)
+	}
+	if len(patch) > 0 {
+		body.Metadata = api.Set(patch)
 	}
 	k, header, err := askHeader[api.Key](q, q.withCode(q.once(post("/v1/keys/"+p.Original.ID+"/duplicate", body))))
 	if err != nil {

@@ -29,8 +29,11 @@ type editPage struct {
 	Ends                bool
 	ExpiresAt           string
 	Editor              *permissionEditor
+	Metadata            *metadataForm
 	Tag                 string // revision that was read: somebody else's change in between is not overwritten
 }
+
+func (p *editPage) shrink() bool { return p.Editor.shrink() }
 
 // localTime is how the browser's field for date and time takes a value.
 const localTime = "2006-01-02T15:04"
@@ -51,6 +54,9 @@ func (q *request) editForm(fresh bool) (*editPage, error) {
 		if p.Ends = k.ExpiresAt != nil; p.Ends {
 			p.ExpiresAt = k.ExpiresAt.UTC().Format(localTime)
 		}
+	}
+	if p.Metadata = q.sentMetadata(); fresh {
+		p.Metadata = newMetadataForm(k.Metadata, "", metadataBytes)
 	}
 	switch {
 	case !k.Restricted():
@@ -97,6 +103,14 @@ func (q *request) updateKey() error {
 		if p.Limit {
 			body.AllowedOrigins = api.Set(strings.Fields(p.Origins))
 		}
+	}
+	patch, wrong := p.Metadata.patch(k.Metadata)
+	if wrong != nil {
+		p.Error = wrong
+		return q.show("key_edit", p)
+	}
+	if len(patch) > 0 {
+		body.Metadata = api.Set(patch)
 	}
 	switch was := k.ExpiresAt; {
 	case p.Ends && (was == nil || was.UTC().Format(localTime) != p.ExpiresAt): // else it stays to the second

@@ -64,6 +64,11 @@ func (q *request) enter() error {
 			}
 		}
 	}
+	if q.r.PostForm.Has(fieldAnother) {
+		for _, field := range []string{fieldVerification, fieldCode, fieldMethod} {
+			q.r.PostForm.Del(field)
+		}
+	}
 	q.visitor, err = q.Visitor(q.r)
 	if err != nil {
 		var refusal *auth.Refusal

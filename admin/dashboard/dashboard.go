@@ -71,7 +71,7 @@ func (d *Dashboard) routes() []route {
 	for _, list := range [][]route{
 		homePages(), keyPages(), keyCreatePages(), keyEditPages(), keyRangePages(), metadataPages(), keyRotatePages(), keyUsePages(),
 		accountPages(), organizationPages(), sandboxPages(), logPages(), explainPages(),
-		eventPages(), tokenPages(), webhookPages(), memberPages(), nodePages(), signInPages(), profilePages(), appPages(),
+		eventPages(), tokenPages(), webhookPages(), webhookEditPages(), memberPages(), nodePages(), signInPages(), profilePages(), appPages(),
 	} {
 		all = append(all, list...)
 	}

@@ -17,7 +17,7 @@ func moreAfter[T any](rows *[]T, more *string, next func(T) string) bool {
 	return ok
 }
 
-// shorter cuts texts so that the longest of them has two thirds of what it had, and says whether it did: what is short stays.
+// shorter cuts texts so that the longest of them has half of what it had, and says whether it did: what is short stays.
 func shorter(texts ...*string) bool {
 	const least = 80
 	longest := least
@@ -28,7 +28,7 @@ func shorter(texts ...*string) bool {
 		return false
 	}
 	for _, t := range texts {
-		if n := longest * 2 / 3; len(*t) > n {
+		if n := longest / 2; len(*t) > n {
 			*t = shorten(*t, min(n, len([]rune(*t))-1))
 		}
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/keystile/keystile/admin/auth"
 )
 
-// maxForm bounds a form's body: the largest has a permission for each of a thousand resources.
+// maxForm bounds a form's body. The largest has a part of the permissions and, packed, those of thousands of resources.
 const maxForm = 1 << 20
 
 // request is one request for a page being answered. It belongs to one goroutine.
@@ -62,6 +62,11 @@ func (q *request) enter() error {
 				status: http.StatusBadRequest, title: "The form could not be read",
 				text: "It was not complete, or larger than this page takes. Nothing was done. Go back and send it again.",
 			}
+		}
+	}
+	if q.r.PostForm.Has(fieldAnother) {
+		for _, field := range []string{fieldVerification, fieldCode, fieldMethod} {
+			q.r.PostForm.Del(field)
 		}
 	}
 	q.visitor, err = q.Visitor(q.r)

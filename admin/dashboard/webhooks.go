@@ -23,14 +23,31 @@ var doneWebhookDeleted = notice("webhook_deleted", "The endpoint is deleted, and
 type webhooksPage struct {
 	Page
 	Rows                            []api.WebhookEndpoint
+	More                            string
 	Address, Description, Of, Limit string
 }
 
 func (q *request) webhooksPage() (*webhooksPage, error) {
 	p := &webhooksPage{Page: q.page("Webhooks", "webhooks"), Of: "*", Limit: q.scope.Owner()}
-	var err error
-	p.Rows, _, err = pages(q, "/v1/webhook_endpoints", nil, 100, func(w api.WebhookEndpoint) string { return w.ID })
-	return p, err
+	asked := url.Values{"limit": {"25"}}
+	if after := q.query("after"); after != "" {
+		asked.Set("starting_after", after)
+	}
+	list, err := ask[api.List[api.WebhookEndpoint]](q, get("/v1/webhook_endpoints", asked))
+	if err != nil {
+		return nil, err
+	}
+	if p.Rows = list.Data; list.HasMore {
+		p.More = p.next(list.Data[len(list.Data)-1])
+	}
+	return p, nil
+}
+
+// shrink leaves rows to the next page.
+func (p *webhooksPage) shrink() bool { return moreAfter(&p.Rows, &p.More, p.next) }
+
+func (p *webhooksPage) next(w api.WebhookEndpoint) string {
+	return p.To(withQuery("/webhooks", "account", p.Scope.Account, "organization", p.Scope.Organization, "after", w.ID))
 }
 
 func (q *request) showWebhooks() error {
@@ -74,6 +91,14 @@ type webhookPage struct {
 	Page
 	Endpoint   api.WebhookEndpoint
 	Deliveries []api.WebhookDelivery
+	More       string
+}
+
+// shrink leaves deliveries to the next page.
+func (p *webhookPage) shrink() bool { return moreAfter(&p.Deliveries, &p.More, p.next) }
+
+func (p *webhookPage) next(d api.WebhookDelivery) string {
+	return p.To(withQuery("/webhooks/"+p.Endpoint.ID, "account", p.Scope.Account, "organization", p.Scope.Organization, "after", d.ID))
 }
 
 func (q *request) showWebhook() error {
@@ -90,11 +115,17 @@ func (q *request) webhookPage() (*webhookPage, error) {
 		return nil, err
 	}
 	p := &webhookPage{Page: q.page("Webhook", "webhooks"), Endpoint: w}
-	list, err := ask[api.List[api.WebhookDelivery]](q, get(q.webhookPath()+"/deliveries", url.Values{"limit": {"50"}}))
+	asked := url.Values{"limit": {"25"}}
+	if after := q.query("after"); after != "" {
+		asked.Set("starting_after", after)
+	}
+	list, err := ask[api.List[api.WebhookDelivery]](q, get(q.webhookPath()+"/deliveries", asked))
 	if err != nil {
 		return nil, err
 	}
-	p.Deliveries = list.Data
+	if p.Deliveries = list.Data; list.HasMore {
+		p.More = p.next(list.Data[len(list.Data)-1])
+	}
 	return p, nil
 }
 

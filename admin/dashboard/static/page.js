@@ -85,3 +85,16 @@ each("[data-filter]", filter => {
 		sum();
 	});
 });
+
+// a part of a large table: the server sums up what is chosen in all parts
+each("[data-paged]", table => {
+	const form = table.closest("form"), list = form.querySelector("[data-summary]");
+	let turn = 0;
+	table.addEventListener("change", async () => {
+		const mine = ++turn, body = new URLSearchParams(new FormData(form));
+		body.set("again", "summary");
+		const answer = await fetch(form.action, { method: "POST", body });
+		const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("[data-summary]");
+		if (mine === turn && fresh) list.replaceChildren(...fresh.children);
+	});
+});

@@ -94,6 +94,7 @@ func TestDashboardWithoutScripts(t *testing.T) {
 	// Modes and reveal.
 	tab.press("Go to the API keys")
 	tab.sees("For testing")
+	tab.open(in("sandbox", "keys"))
 	tab.press("Reveal test key")
 	tab.sees("Hide test key")
 	shown := tab.eval(`document.querySelector("code[data-token]:not(:empty)").textContent`)
@@ -243,12 +244,18 @@ func TestDashboardWithoutScripts(t *testing.T) {
 	tab.sees("You are signed out")
 }
 
-// waitsFor loads the page again until it shows a text: without scripts a page is as it was when it came.
+// waitsFor loads the page again until it shows a text: by itself a page stays as it was when it came.
 func (b *tab) waitsFor(text string) {
 	b.t.Helper()
-	for end := time.Now().Add(browserLimit); !b.has(text); b.open(strings.TrimPrefix(b.eval("location.href"), b.base)) {
+	b.reloads("the text "+text, `document.body.innerText.includes(`+quoteJS(text)+`)`)
+}
+
+// reloads loads the page again until a condition holds.
+func (b *tab) reloads(what, condition string) {
+	b.t.Helper()
+	for end := time.Now().Add(browserLimit); b.eval(condition) != "true"; b.open(strings.TrimPrefix(b.eval("location.href"), b.base)) {
 		if time.Now().After(end) {
-			b.t.Fatalf("the page never shows %q: %s", text, b.textOf())
+			b.t.Fatalf("the page never has %s: %s", what, b.textOf())
 		}
 	}
 }

@@ -77,16 +77,6 @@ func TestDashboardWebhooks(t *testing.T) {
 		b.Admin.Remember(text)
 		return text
 	}
-	// reloaded waits for a text that a delivery puts on the page.
-	reloaded := func(text string) {
-		t.Helper()
-		for end := time.Now().Add(browserLimit); !tab.has(text); tab.open(strings.TrimPrefix(tab.eval("location.href"), b.url)) {
-			if time.Now().After(end) {
-				t.Fatalf("the page never shows %q: %s", text, tab.textOf())
-			}
-		}
-	}
-
 	tab.open("/webhooks")
 	tab.fill("#url", receiver.URL+"/hooks")
 	tab.fill("#events", "key.creatd")
@@ -108,16 +98,16 @@ func TestDashboardWebhooks(t *testing.T) {
 	// Deliveries, also one that fails.
 	key := b.Admin.CreateKey(t, gatetest.Fields{"account": account.ID, "kind": "restricted", "mode": "sandbox", "name": "billing"})
 	event := receiver.next(t, "key.created", first)
-	reloaded("delivered")
+	tab.waitsFor("delivered")
 	tab.sees(event)
 	receiver.down.Store(true)
 	b.Admin.DeleteKey(t, key.ID)
-	reloaded("retrying")
+	tab.waitsFor("retrying")
 	tab.sees("503")
 	tab.gallery("webhook")
 	receiver.down.Store(false)
 	deleted := receiver.next(t, "key.deleted", first)
-	reloaded("Send key.deleted")
+	tab.reloads("the second delivery", `document.querySelectorAll(".tag.ok").length === 2`)
 
 	// Once more, by hand.
 	tab.press("Send again")

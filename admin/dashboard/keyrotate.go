@@ -44,6 +44,8 @@ type rotatePage struct {
 	Usage              *api.KeyUsage
 }
 
+func (p *rotatePage) shrink() bool { return fewerUsers(p.Usage) }
+
 // Choices are the ends of the old key, for the template.
 func (rotatePage) Choices() []choice { return rotateChoices }
 

@@ -57,10 +57,7 @@ func TestPermissionForm(t *testing.T) {
 	all := []string{"name", "x", "p.charges", "none", "p.customers", "read", "p.billing_invoices", "none", "p.billing_plans", "none", "p.balance", "none"}
 	f.post(at, append([]string{"set", "p:write:Billing"}, all...)...).ok().has("Read and write billing_invoices, billing_plans", "Read customers").lacks("Read and write charges")
 	f.post(at, append([]string{"set", "p:read:"}, all...)...).ok().has("Read balance, billing_invoices, billing_plans, charges, customers")
-	filtered := f.post(at, append([]string{"again", "filter", "filter", "charg"}, all...)...).ok()
-	if got := strings.Count(filtered.body, "<tr hidden>"); got != 4 {
-		t.Errorf("the filter hides %d rows, want 4", got)
-	}
+	f.post(at, append([]string{"again", "filter", "filter", "charg"}, all...)...).ok().has(`name="p.charges"`, "Read customers").lacks(`name="p.customers"`)
 	f.post(at, "name", "").ok().has("Give a name")
 	f.post(at, "name", "x", "p.nonsense", "read").ok().has("Unknown resource nonsense")
 	f.post(at, "name", "x", "expires", "custom", "expires_at", "yesterday").ok().has("Give a date and a time")

@@ -39,6 +39,24 @@ type membersPage struct {
 	Name, Email, Role, Limit string
 }
 
+// shrink leaves rows to the next page.
+func (p *membersPage) shrink() bool { return moreAfter(&p.Rows, &p.More, p.next) }
+
+func (p *membersPage) next(m api.Member) string {
+	return p.To(withQuery("/members", "account", p.Scope.Account, "organization", p.Scope.Organization, "after", m.ID))
+}
+
+// grantsShown is how many roles of a member the list names. Their own page has them all.
+const grantsShown = 4
+
+// GrantsOf are the roles that the list names.
+func (membersPage) GrantsOf(m api.Member) []api.Grant {
+	return m.Grants[:min(len(m.Grants), grantsShown)]
+}
+
+// Further is how many roles it does not name.
+func (membersPage) Further(m api.Member) int { return max(0, len(m.Grants)-grantsShown) }
+
 // Roles are what may be given, for the template.
 func (membersPage) Roles() []choice { return roleChoices }
 
@@ -49,7 +67,7 @@ func (q *request) about(page string) string {
 
 func (q *request) membersPage() (*membersPage, error) {
 	p := &membersPage{Page: q.page("Members", "members"), Role: "developer", Limit: q.scope.Owner()}
-	asked := url.Values{"limit": {"50"}}
+	asked := url.Values{"limit": {"25"}}
 	if after := q.query("after"); after != "" {
 		asked.Set("starting_after", after)
 	}
@@ -58,7 +76,7 @@ func (q *request) membersPage() (*membersPage, error) {
 		return nil, err
 	}
 	if p.Rows = list.Data; list.HasMore {
-		p.More = p.To(withQuery("/members", "account", q.scope.Account, "organization", q.scope.Organization, "after", list.Data[len(list.Data)-1].ID))
+		p.More = p.next(list.Data[len(list.Data)-1])
 	}
 	return p, nil
 }
@@ -126,10 +144,20 @@ type memberPage struct {
 	Sessions []api.Session
 	Name     string
 	Grants   []grantRow
+
+	MoreSessions bool // there are more than these
 }
 
 // grantRow is one role in the form, with where it holds.
 type grantRow struct{ Role, On string }
+
+// shrink leaves the sessions out that were seen longest ago. Roles stay: what the form lacks would be taken away.
+func (p *memberPage) shrink() bool {
+	var ok bool
+	p.Sessions, ok = fewer(p.Sessions)
+	p.MoreSessions = p.MoreSessions || ok
+	return ok
+}
 
 // Roles are what may be given, for the template.
 func (memberPage) Roles() []choice { return roleChoices }
@@ -152,7 +180,7 @@ func (q *request) memberPage() (*memberPage, error) {
 		p.Grants = append(p.Grants, row)
 	}
 	if sessions, err := ask[api.List[api.Session]](q, get(path+"/sessions", nil)); err == nil {
-		p.Sessions = sessions.Data
+		p.Sessions, p.MoreSessions = sessions.Data, sessions.HasMore
 	}
 	return p, nil
 }

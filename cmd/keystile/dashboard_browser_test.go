@@ -31,6 +31,7 @@ type tab struct {
 	t    *testing.T
 	ctx  context.Context
 	base string // URL of the dashboard
+	bare bool   // scripts are switched off: see withoutScripts
 
 	mu     sync.Mutex
 	faults []string // what the browser's console complained of
@@ -204,6 +205,12 @@ func (b *tab) press(text string) {
 func (b *tab) follow(what, element string) {
 	b.t.Helper()
 	b.until(what, `!!`+element)
+	if b.bare { // nor do timers run
+		b.eval(`(window.before = true)`)
+		b.clickFor(element)
+		b.until("the page after "+what, there)
+		return
+	}
 	b.eval(`(window.before = true, setTimeout(() => ` + element + `.click()), true)`)
 	b.until("the page after "+what, there)
 }
@@ -300,6 +307,12 @@ func (b *tab) accessible(name string) {
 	for _, v := range violations {
 		b.t.Errorf("%s: %s: %s\n\t%s", name, v.ID, v.Help, strings.Join(v.Nodes, "\n\t"))
 	}
+	b.fits(name)
+}
+
+// fits wants the page to be no wider than its window.
+func (b *tab) fits(name string) {
+	b.t.Helper()
 	if wide := b.eval(`Math.max(0, document.documentElement.scrollWidth - innerWidth)`); wide != "0" {
 		b.t.Errorf("%s: the page is %s pixels wider than its window: %s", name, wide, b.eval(`[...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest(".scroll, pre, .side, .sr, .pop")).slice(0, 5).map(e => e.outerHTML.slice(0, 100)).join("\n")`))
 	}
@@ -322,6 +335,13 @@ func quoteJS(s string) string {
 		panic(err) // a string always encodes
 	}
 	return string(text)
+}
+
+func mustJSON(t *testing.T, text string, out any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(text), out); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
 }
 
 // appCode is what an authenticator app shows for a secret.

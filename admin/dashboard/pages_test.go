@@ -305,27 +305,40 @@ func TestRoles(t *testing.T) {
 	k, _ := f.key(nil)
 	wild := regexp.MustCompile(`\{[a-z]+\}`)
 	patterns := f.handler.(*dashboard.Dashboard).Patterns()
-	for _, role := range []keystore.Role{keystore.RoleViewer, keystore.RoleDeveloper, keystore.RoleAdministrator, keystore.RoleOwner} {
-		f.as(role, "", f.account)
+	type place struct {
+		owner, organization, account string
+		reach                        []auth.Reach // of calls that are within the limit
+	}
+	places := []place{
+		{f.account, "", f.account, []auth.Reach{auth.Account}},
+		{f.organization, f.organization, "", []auth.Reach{auth.Account, auth.Organization}},
+		{f.account, "", "", []auth.Reach{auth.Account, auth.Organization, auth.Everything}},
+	}
+	for i := range 4 * len(places) {
+		role, at := []keystore.Role{keystore.RoleViewer, keystore.RoleDeveloper, keystore.RoleAdministrator, keystore.RoleOwner}[i%4], places[i/4]
+		f.as(role, at.organization, at.account)
 		for _, pattern := range slices.Sorted(maps.Keys(patterns)) {
 			operation := patterns[pattern]
 			method, path, _ := strings.Cut(pattern, " ")
 			if operation == "" || strings.HasPrefix(path, "/profile") || strings.HasSuffix(path, "/tail") {
 				continue
 			}
-			path = strings.NewReplacer("{owner}", f.account, "{mode}", "live", "{id}", k.ID).Replace(path)
+			owner := at.owner
+			if at.organization+at.account == "" && strings.HasSuffix(path, "/organization") {
+				owner = f.organization // on a page of an account, whoever looks is limited to that
+			}
+			path = strings.NewReplacer("{owner}", owner, "{mode}", "live", "{id}", k.ID).Replace(path)
 			if wild.MatchString(path) {
 				t.Fatalf("%s has a part that this test does not know", pattern)
 			}
 			rule, _ := auth.RuleOf(operation)
-			may := role.Includes(rule.Role) && rule.Reach == auth.Account
-			page := f.send(request(method, path, "limit="+f.account), nil)
+			may := role.Includes(rule.Role) && slices.Contains(at.reach, rule.Reach)
+			page := f.send(request(method, path, "limit="+at.owner), nil)
 			refused := page.status == http.StatusForbidden && strings.Contains(page.body, "Ask the owner")
 			if refused == may {
-				t.Errorf("%s: %s answers %d, want may=%v: %.300s", role, pattern, page.status, may, text(page.body))
+				t.Errorf("%s of %s%s: %s answers %d, want may=%v: %.300s", role, at.organization, at.account, pattern, page.status, may, text(page.body))
 			}
 			if method == http.MethodPost && may {
-				f.as(role, "", f.account)
 				k, _ = f.key(nil) // the one before may be gone now
 			}
 		}

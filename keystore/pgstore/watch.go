@@ -20,6 +20,10 @@ const (
 	listenRetry = 2 * time.Second
 )
 
+// lazily makes the transaction that it stands in one that does not wait for the disk, or for a standby, when it commits. It is
+// for what a crash may undo.
+const lazily = `set_config('synchronous_commit', 'off', true)`
+
 // hint tells the others that the head has moved. It never waits: a hint that is lost costs a quarter of a second.
 func (s *Store) hint() {
 	select {
@@ -39,7 +43,9 @@ func (s *Store) tell() {
 		case <-s.hints:
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), watchTimeout)
-		_, err := s.pool.Exec(ctx, `SELECT pg_notify($1, '')`, channel)
+		// NOTIFY commits, and waits for the disk as any commit does: half of the way of a revocation would be that wait. A hint
+		// that a crash loses is no loss.
+		_, err := s.pool.Exec(ctx, `SELECT `+lazily+`, pg_notify($1, '')`, channel)
 		cancel()
 		if state(err) == stateUndefinedFunction {
 			<-s.stop

@@ -2,6 +2,7 @@ package pgstore
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -81,11 +82,18 @@ func (s *Store) Watch(ctx context.Context, seen func(keystore.Sighting, error)) 
 	}
 }
 
-// Look reads the head, and finds out of when it is.
-func (s *Store) Look(ctx context.Context) (at keystore.Sighting, err error) {
+// Look reads the head, and finds out of when it is. What it meets decides whether anything else is tried: a server that has
+// vanished without a word would keep everybody waiting, one after the other.
+func (s *Store) Look(ctx context.Context) (keystore.Sighting, error) {
 	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
 	defer cancel()
-	if err := s.prepare(ctx); err != nil {
+	at, err := s.look(ctx)
+	s.down.Store(errors.Is(err, keystore.ErrAway))
+	return at, err
+}
+
+func (s *Store) look(ctx context.Context) (at keystore.Sighting, err error) {
+	if err := s.setUp(ctx); err != nil {
 		return at, err
 	}
 	at.At = time.Now()

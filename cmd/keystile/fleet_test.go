@@ -126,8 +126,14 @@ func (m *fleetMember) list(t *testing.T) []listedNode {
 	return page.Data
 }
 
-// metric is a gauge of the node, as Caddy's endpoint for metrics has it.
+// metric is a gauge of the gateway.
 func (m *fleetMember) metric(t *testing.T, name string) float64 {
+	t.Helper()
+	return m.anyMetric(t, "caddy_keystile_"+name)
+}
+
+// anyMetric is a gauge of the process, as Caddy's endpoint for metrics has it.
+func (m *fleetMember) anyMetric(t *testing.T, name string) float64 {
 	t.Helper()
 	answer, err := http.Get("http://" + m.AdminAddr + "/metrics")
 	if err != nil {
@@ -139,7 +145,7 @@ func (m *fleetMember) metric(t *testing.T, name string) float64 {
 		t.Fatal(err)
 	}
 	for line := range strings.Lines(string(text)) {
-		if value, ok := strings.CutPrefix(strings.TrimSpace(line), "caddy_keystile_"+name+" "); ok {
+		if value, ok := strings.CutPrefix(strings.TrimSpace(line), name+" "); ok {
 			n, err := strconv.ParseFloat(value, 64)
 			if err != nil {
 				t.Fatal(err)

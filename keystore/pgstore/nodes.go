@@ -30,7 +30,7 @@ func (s *Store) Beat(ctx context.Context, n *keystore.NodeRow) ([]keystore.NodeR
 		return nodes, s.named(err)
 	}
 	batch := new(pgx.Batch)
-	s.queueLimits(batch)
+	queueLimits(batch)
 	batch.Queue(`INSERT INTO keystile_nodes (id, version, started, revision, max_staleness, seen) VALUES ($1, $2, $3, $4, $5, clock_timestamp())
 		ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, seen = excluded.seen`,
 		n.ID, n.Version, n.Started.UnixMilli(), int64(n.Revision), n.MaxStaleness.Milliseconds())

@@ -30,9 +30,8 @@ type Store struct {
 	config *pgxpool.Config
 	pool   *pgxpool.Pool
 
-	ready   atomic.Bool // the tables are there, and of a version that is understood
-	durable atomic.Bool // the server would acknowledge commits before they are durable: each one asks for more
-	down    atomic.Bool // the last look at the head found nobody: until one does, nothing else is tried
+	ready atomic.Bool // the tables are there, and of a version that is understood
+	down  atomic.Bool // the last look at the head found nobody: until one does, nothing else is tried
 
 	hints chan struct{} // capacity 1: a commit is to be told to the others
 	stop  chan struct{}
@@ -150,11 +149,6 @@ func (s *Store) setUp(ctx context.Context) error {
 	if err := s.migrate(ctx); err != nil {
 		return s.named(err)
 	}
-	var lazy *string
-	if err := s.pool.QueryRow(ctx, `SELECT current_setting('synchronous_commit', true)`).Scan(&lazy); err != nil {
-		return s.named(err)
-	}
-	s.durable.Store(lazy != nil && *lazy == "off")
 	// Nodes that were killed have not left. A standby keeps them.
 	_, err := s.pool.Exec(ctx, `DELETE FROM keystile_nodes WHERE seen <= now() - make_interval(secs => $1)`, forgottenAfter.Seconds())
 	if err != nil && state(err) != stateReadOnly {

@@ -37,6 +37,11 @@ bench: ## benchmarks beside the code, with allocations, after the guards on allo
 bench-log: ## the request log with RECORDS (default two million) over ten days, and twenty kills under load
 	KEYSTILE_BENCH_LOG=$(RECORDS) CGO_ENABLED=0 go test -count=1 -timeout 30m -run '^(TestBenchmark|TestKilledProcessLosesNothingOld)$$' ./requestlog/archive
 
+.PHONY: bench-fleet
+bench-fleet: ## three gateways on a PostgreSQL: 500 revocations under load, then a million keys (some minutes)
+	KEYSTILE_TEST_FLEET_ROUNDS=500 CGO_ENABLED=0 go test -count=1 -v -timeout 30m -run '^TestFleetRevocation$$' ./cmd/keystile
+	KEYSTILE_TEST_FLEET_KEYS=1000000 KEYSTILE_TEST_FLEET_LAGS=500 CGO_ENABLED=0 go test -count=1 -v -timeout 30m -run '^TestFleetManyKeys$$' ./cmd/keystile
+
 .PHONY: bench-compare
 bench-compare: ## what busy machines tell too, against the committed baseline: information, no verdict
 	CGO_ENABLED=0 go test -run '^$$' -bench 'Undisturbed' -benchtime 1x -count 6 ./caddymodule/ | tee bench/latest.out

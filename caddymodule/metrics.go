@@ -104,7 +104,12 @@ func (m *metrics) Destruct() error { return nil }
 type stateCollector struct{}
 
 var (
-	keysDesc     = prometheus.NewDesc("caddy_keystile_keys", "Keys loaded, ended ones included.", nil, nil)
+	keysDesc      = prometheus.NewDesc("caddy_keystile_keys", "Keys loaded, ended ones included.", nil, nil)
+	stalenessDesc = prometheus.NewDesc("caddy_keystile_store_staleness_seconds", "Seconds since the keys in memory were last known to be the database's newest state; after max_staleness no key is accepted. Only of a store that gateways share.", nil, nil)
+	behindDesc    = prometheus.NewDesc("caddy_keystile_store_behind_revisions", "Changes that the database was seen to hold and that are not in force on this node yet.", nil, nil)
+	nodesDesc     = prometheus.NewDesc("caddy_keystile_nodes_live", "Gateways that share the store and were heard of lately, this one included.", nil, nil)
+	revisionDesc  = prometheus.NewDesc("caddy_keystile_store_revision", "The newest change of the key store that is in force on this node.", nil, nil)
+
 	queuedDesc   = prometheus.NewDesc("caddy_keystile_request_log_queue_records", "Request records in the queue now.", nil, nil)
 	appendedDesc = prometheus.NewDesc("caddy_keystile_request_log_appended_total", "Request records handed to the log, dropped ones included.", nil, nil)
 	storedDesc   = prometheus.NewDesc("caddy_keystile_request_log_stored_total", "Request records written out.", nil, nil)
@@ -128,7 +133,7 @@ var (
 // Describe sends the descriptions of all that Collect may send.
 func (stateCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		keysDesc, queuedDesc, appendedDesc, storedDesc, droppedDesc, errorsDesc, gapsDesc, filesDesc, bytesDesc, asideDesc, skippedDesc,
+		keysDesc, revisionDesc, stalenessDesc, behindDesc, nodesDesc, queuedDesc, appendedDesc, storedDesc, droppedDesc, errorsDesc, gapsDesc, filesDesc, bytesDesc, asideDesc, skippedDesc,
 		capturedDesc, uncapturedDesc, captureBytesDesc, otlpQueuedDesc, otlpExportedDesc, otlpDroppedDesc,
 	} {
 		ch <- d
@@ -153,6 +158,14 @@ func (stateCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	stats := g.log.Stats()
 	gauge(keysDesc, float64(g.store.Len()))
+	gauge(revisionDesc, float64(g.store.Snapshot().Revision()))
+	if g.store.Shared() {
+		gauge(nodesDesc, float64(g.store.LiveNodes()))
+		gauge(behindDesc, float64(g.store.Behind()))
+		if age, known := g.store.Staleness(time.Now()); known {
+			gauge(stalenessDesc, age.Seconds())
+		}
+	}
 	gauge(queuedDesc, float64(stats.Queued))
 	counter(appendedDesc, stats.Appended)
 	counter(storedDesc, stats.Stored)

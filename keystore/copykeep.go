@@ -221,6 +221,9 @@ func (s *Store) writeRows(ctx context.Context, snap *Snapshot, meta map[string][
 	if err == nil {
 		err = w.frame(frameReady, nil)
 	}
+	if err == nil {
+		err = w.sync()
+	}
 	return w, err
 }
 

@@ -68,6 +68,7 @@ func (s *Store) follow(ctx context.Context) {
 // sighted compares memory with the backend's head, and catches up if it is behind.
 func (s *Store) sighted(ctx context.Context, at Sighting) error {
 	head := s.snap.Load().head
+	s.fresh.sighted.Store(at.Head.Revision)
 	switch {
 	case at.Head == head:
 		if err := s.meet(ctx); err != nil {

@@ -54,7 +54,7 @@ func (s *Store) unchanged(err error) error {
 
 func (s *Store) commit(ctx context.Context, tx pgx.Tx, c *keystore.Commit) error {
 	batch := new(pgx.Batch)
-	s.queueLimits(batch)
+	queueLimits(batch)
 	if !c.Turn {
 		batch.Queue(lockTurn)
 	}
@@ -124,7 +124,7 @@ func (s *Store) Turn(ctx context.Context) (done func(), err error) {
 		_ = tx.Rollback(ctx) // else the server ends it
 	}
 	batch := new(pgx.Batch)
-	s.queueLimits(batch)
+	queueLimits(batch)
 	batch.Queue(lockTurn)
 	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
 		done()
@@ -134,11 +134,11 @@ func (s *Store) Turn(ctx context.Context) (done func(), err error) {
 }
 
 // queueLimits queues what a writing transaction asks of the server for itself.
-func (s *Store) queueLimits(batch *pgx.Batch) {
+func queueLimits(batch *pgx.Batch) {
 	batch.Queue(fmt.Sprintf(`SET LOCAL idle_in_transaction_session_timeout = %d`, orphanTime.Milliseconds()))
-	if s.durable.Load() {
-		batch.Queue(`SET LOCAL synchronous_commit = on`)
-	}
+	// A server that would acknowledge what is not durable yet is asked for more. It is asked each time: another one may stand in
+	// its place by now.
+	batch.Queue(`SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit', true) = 'off'`)
 }
 
 // queueRows queues rows of a commit. The last one of several with the same id counts, as in a table.

@@ -61,7 +61,7 @@ func away(err error) bool {
 // named says which store an error is about. What the driver says names user and database, and never a password.
 func (s *Store) named(err error) error {
 	switch {
-	case err == nil, errors.Is(err, keystore.ErrStale):
+	case err == nil, errors.Is(err, keystore.ErrStale), errors.Is(err, keystore.ErrAway): // that has its name already
 		return err
 	case away(err):
 		return fmt.Errorf("the key store at %s: %w: %w", s.place, keystore.ErrAway, err)

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/keystile/keystile/keystore"
@@ -28,8 +30,8 @@ type Store struct {
 	config *pgxpool.Config
 	pool   *pgxpool.Pool
 
-	ready   atomic.Bool // the tables are there, and of a version that is understood
-	durable atomic.Bool // the server would acknowledge commits before they are durable: each one asks for more
+	ready atomic.Bool // the tables are there, and of a version that is understood
+	down  atomic.Bool // the last look at the head found nobody: until one does, nothing else is tried
 
 	hints chan struct{} // capacity 1: a commit is to be told to the others
 	stop  chan struct{}
@@ -66,13 +68,28 @@ func parse(dsn string) (*pgxpool.Config, error) {
 }
 
 func place(config *pgxpool.Config) string {
-	c := config.ConnConfig
-	address := c.Host
-	if !strings.HasPrefix(c.Host, "/") {
-		address = net.JoinHostPort(c.Host, strconv.Itoa(int(c.Port)))
-	}
-	return fmt.Sprintf("postgres %s/%s", address, c.Database)
+	return fmt.Sprintf("postgres %s/%s", strings.Join(addresses(config.ConnConfig), ","), config.ConnConfig.Database)
 }
+
+// addresses are the servers that a DSN names, in its order. The driver tries one twice where it may be with TLS or without.
+func addresses(c *pgx.ConnConfig) []string {
+	address := func(host string, port uint16) string {
+		if strings.HasPrefix(host, "/") {
+			return host
+		}
+		return net.JoinHostPort(host, strconv.Itoa(int(port)))
+	}
+	all := []string{address(c.Host, c.Port)}
+	for _, f := range c.Fallbacks {
+		if a := address(f.Host, f.Port); !slices.Contains(all, a) {
+			all = append(all, a)
+		}
+	}
+	return all
+}
+
+// keepAlive finds out within half a minute that a server has vanished without a word.
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 4}
 
 // Open opens the store at a DSN and makes its tables if they are not there. If the server cannot be reached now, that is no
 // error: what is asked of the store fails with [keystore.ErrAway] until it can.
@@ -88,6 +105,11 @@ func Open(ctx context.Context, dsn string) (*Store, error) {
 	}
 	if !strings.Contains(dsn, "pool_max_conns") {
 		config.MaxConns = maxConnections
+	}
+	config.ConnConfig.DialFunc = (&net.Dialer{KeepAliveConfig: keepAlive}).DialContext
+	if len(addresses(config.ConnConfig)) > 1 && config.ConnConfig.ValidateConnect == nil && !strings.Contains(dsn, "target_session_attrs") {
+		// Of several servers the one that takes writes is meant, unless target_session_attrs says otherwise.
+		config.ConnConfig.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
 	}
 	if _, set := config.ConnConfig.RuntimeParams["application_name"]; !set {
 		config.ConnConfig.RuntimeParams["application_name"] = "keystile"
@@ -107,19 +129,26 @@ func Open(ctx context.Context, dsn string) (*Store, error) {
 	return s, nil
 }
 
-// prepare sees to it, once, that the tables are there.
+// errDown is the answer while nobody answers: whoever asks is told at once, and does not wait for what the last one has
+// waited for.
+var errDown = fmt.Errorf("%w: it did not answer when it was last looked at", keystore.ErrAway)
+
+// prepare goes before everything that is asked of the server but the look at its head, which finds out whether it answers.
 func (s *Store) prepare(ctx context.Context) error {
+	if s.down.Load() {
+		return fmt.Errorf("the key store at %s: %w", s.place, errDown)
+	}
+	return s.setUp(ctx)
+}
+
+// setUp sees to it, once, that the tables are there.
+func (s *Store) setUp(ctx context.Context) error {
 	if s.ready.Load() {
 		return nil
 	}
 	if err := s.migrate(ctx); err != nil {
 		return s.named(err)
 	}
-	var lazy *string
-	if err := s.pool.QueryRow(ctx, `SELECT current_setting('synchronous_commit', true)`).Scan(&lazy); err != nil {
-		return s.named(err)
-	}
-	s.durable.Store(lazy != nil && *lazy == "off")
 	// Nodes that were killed have not left. A standby keeps them.
 	_, err := s.pool.Exec(ctx, `DELETE FROM keystile_nodes WHERE seen <= now() - make_interval(secs => $1)`, forgottenAfter.Seconds())
 	if err != nil && state(err) != stateReadOnly {

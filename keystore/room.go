@@ -48,7 +48,7 @@ func (c *change) roomFor(s share, account, organization string, count func(belon
 
 // organizationOf is the organization that an account belongs to, "" for none.
 func (c *change) organizationOf(account string) string {
-	staged := Snapshot{txn: c.txn}
+	staged := c.staged()
 	if a, ok := staged.Account(account); ok {
 		return a.Organization
 	}

@@ -168,7 +168,7 @@ func (c *change) checkWebhook(p *WebhookParams) ([]string, error) {
 			return nil, err
 		}
 	}
-	staged := Snapshot{txn: c.txn}
+	staged := c.staged()
 	all := staged.AllWebhookEndpoints()
 	if len(all) >= MaxWebhookEndpoints {
 		return nil, conflict("", "there are %d webhook endpoints, more are not possible: delete those that nobody uses", MaxWebhookEndpoints)

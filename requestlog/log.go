@@ -98,7 +98,7 @@ func Open(o Options) (*Log, error) {
 	l.captures.size, l.captureBurst = o.CaptureBudget, o.CaptureBurst
 	l.captures.room.Store(o.CaptureBudget)
 	l.pool.New = func() any { return new(Record) }
-	w := &writer{log: l, interval: o.FlushInterval}
+	w := &writer{log: l, interval: o.FlushInterval, cleaner: newCleaner()}
 	go w.run()
 	return l, nil
 }

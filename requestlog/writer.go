@@ -30,6 +30,7 @@ type writer struct {
 	failures uint64 // writes refused since the last success
 	waiting  []flushWait
 	captures captureLoad
+	cleaner  *cleaner
 
 	lastGap     time.Time
 	errorLog    logLimit
@@ -137,7 +138,7 @@ func (w *writer) clean(r *Record, now time.Time) (ok bool) {
 	if r != nil && r.Capture != nil {
 		defer w.captures.admit(r.Capture, w.log.captureBurst, w.log.now)()
 	}
-	clean(r, w.log.node, now)
+	w.cleaner.clean(r, w.log.node, now)
 	return true
 }
 

@@ -2,10 +2,12 @@ package pglog
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/keystile/keystile/internal/postgres"
 	"github.com/keystile/keystile/requestlog"
@@ -147,5 +149,8 @@ func scanDays(rows pgx.Rows) ([]storedDay, error) {
 	})
 }
 
-// noPartition says whether a batch has failed since a partition is not there.
-func noPartition(err error) bool { return postgres.State(err) == postgres.CheckViolation }
+// noPartition says whether a batch has failed since a partition is not there. The same state with a name is a rule of somebody else's.
+func noPartition(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == postgres.CheckViolation && pg.ConstraintName == ""
+}

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/keystile/keystile/requestlog"
 )
@@ -84,11 +83,8 @@ func appendAddress(b []byte, a netip.Addr) []byte {
 
 // storable is s without what the database does not take. Cleaned records have none of it; a damaged journal may.
 func storable(s string) string {
-	if strings.IndexByte(s, 0) >= 0 {
-		s = strings.ReplaceAll(s, "\x00", "\uFFFD")
+	if isStorable(s) {
+		return s
 	}
-	if !utf8.ValidString(s) {
-		s = strings.ToValidUTF8(s, "\uFFFD")
-	}
-	return s
+	return strings.ToValidUTF8(strings.ReplaceAll(s, "\x00", "\uFFFD"), "\uFFFD")
 }

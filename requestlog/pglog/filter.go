@@ -20,7 +20,7 @@ type where struct {
 
 // arg notes a value and answers its place.
 func (w *where) arg(v any) string {
-	if s, ok := v.(string); ok && (strings.IndexByte(s, 0) >= 0 || !utf8.ValidString(s)) {
+	if s, ok := v.(string); ok && !isStorable(s) {
 		w.none = true // no record holds it, and the server would refuse the query
 		v = ""
 	}
@@ -103,4 +103,13 @@ func (w *where) path(pattern string) string {
 		pattern += "*"
 	}
 	return "path LIKE " + w.arg(strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`, `*`, `%`).Replace(pattern))
+}
+
+// isStorable says whether the database can hold a text. A query with one that it cannot hold would be refused.
+func isStorable(s string) bool { return strings.IndexByte(s, 0) < 0 && utf8.ValidString(s) }
+
+// within is the list of a filter's Within as it is asked for: each id once, and none that no record has.
+func within(f *requestlog.Filter) []string {
+	list := slices.Compact(slices.Sorted(slices.Values(f.Within)))
+	return slices.DeleteFunc(list, func(id string) bool { return id == "" || !isStorable(id) })
 }

@@ -2,18 +2,14 @@ package pglog
 
 import (
 	"context"
-	"os"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"go.uber.org/zap/zaptest"
 
-	"github.com/keystile/keystile/keystore/pgstore/pgtest"
 	"github.com/keystile/keystile/requestlog"
 )
-
-func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
 
 // waitLimit is how long a test waits for what must happen.
 const waitLimit = 60 * time.Second

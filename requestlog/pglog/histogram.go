@@ -79,10 +79,11 @@ func (s *Store) addCounts(ctx context.Context, q *requestlog.HistogramQuery, min
 func (s *Store) tally(ctx context.Context, q *requestlog.HistogramQuery, f requestlog.Filter, days []storedDay, skew time.Duration, t *requestlog.Tally) (time.Time, error) {
 	w := newWhere(&f)
 	r := reachOf(&f, "", skew)
+	within := within(&f)
 	if f.Within != nil {
-		w.and(concerns(w.arg(f.Within)))
+		w.and(concerns(w.arg(within)))
 	}
-	if w.none || r.empty() || f.Within != nil && len(f.Within) == 0 {
+	if w.none || r.empty() || f.Within != nil && len(within) == 0 {
 		return time.Time{}, nil
 	}
 	group := q.By

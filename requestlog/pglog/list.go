@@ -40,8 +40,7 @@ func (s *Store) list(ctx context.Context, q requestlog.Query) (page requestlog.P
 	} else {
 		r = reachOf(&requestlog.Filter{}, q.After, 0) // the id itself says where it is
 	}
-	within := slices.Compact(slices.Sorted(slices.Values(q.Filter.Within)))
-	within = slices.DeleteFunc(within, func(id string) bool { return id == "" })
+	within := within(&q.Filter)
 	if w.none || r.empty() || q.Filter.Within != nil && len(within) == 0 {
 		return page, nil
 	}

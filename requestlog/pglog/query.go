@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/keystile/keystile/internal/postgres"
 	"github.com/keystile/keystile/requestlog"
 )
 
@@ -31,9 +32,24 @@ func (s *Store) ask(ctx context.Context, sql string, args []any, read func(pgx.R
 	}
 	limited, cancel := context.WithTimeout(ctx, s.o.QueryTime+5*time.Second) // the server's own limit comes first, if it answers at all
 	defer cancel()
-	conn, err := s.pool.Acquire(limited)
+	for try := 0; ; try++ {
+		begun, err := s.askOnce(limited, sql, args, read)
+		if err == nil || begun || try == askTries || limited.Err() != nil || postgres.State(err) != "" || !postgres.Away(err) {
+			return s.unless(ctx, err)
+		}
+		// The connections are those from before the server was restarted.
+		s.pool.Reset()
+	}
+}
+
+// askTries is how often a query is repeated whose connection was no more.
+const askTries = 2
+
+// askOnce is ask on one connection. begun says that read was called.
+func (s *Store) askOnce(ctx context.Context, sql string, args []any, read func(pgx.Rows) error) (begun bool, err error) {
+	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
-		return s.unless(ctx, err)
+		return false, err
 	}
 	defer conn.Release()
 	words := new(pgx.Batch)
@@ -45,7 +61,7 @@ func (s *Store) ask(ctx context.Context, sql string, args []any, read func(pgx.R
 	before := words.Len()
 	words.Queue(sql, args...)
 	words.Queue(`COMMIT`)
-	results := conn.SendBatch(limited, words)
+	results := conn.SendBatch(ctx, words)
 	err = func() error {
 		for range before {
 			if _, err := results.Exec(); err != nil {
@@ -56,8 +72,9 @@ func (s *Store) ask(ctx context.Context, sql string, args []any, read func(pgx.R
 		if err != nil {
 			return err
 		}
+		defer rows.Close()
+		begun = true
 		if err := read(rows); err != nil {
-			rows.Close()
 			return err
 		}
 		rows.Close()
@@ -66,7 +83,7 @@ func (s *Store) ask(ctx context.Context, sql string, args []any, read func(pgx.R
 	if closeErr := results.Close(); err == nil {
 		err = closeErr
 	}
-	return s.unless(ctx, err)
+	return begun, err
 }
 
 // unless is an error of the database, or the caller's own, who has gone away.

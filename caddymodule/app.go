@@ -163,7 +163,7 @@ func (a *App) take(config resolved) (err error) {
 	a.run.tuning = config.log
 	a.run.settings.node, a.run.staleness = a.run.store.node, config.staleness
 	a.run.settings.rates = config.rates
-	a.run.log, err = takeLog(&a.run.held, config.logDir)
+	a.run.log, err = takeLog(&a.run.held, config.requests)
 	return err
 }
 

@@ -32,9 +32,10 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //
 //	keystile {
 //		store bolt [<path>] | postgres <dsn>
-//		request_log archive [<dir>] {
+//		request_log archive [<dir>] | postgres <dsn> {
 //			retention <duration>
 //			max_size  <size>
+//			journal   <dir>
 //			otlp <endpoint> {
 //				protocol http|grpc
 //				header   <name> <value>

@@ -13,11 +13,10 @@ import (
 	"github.com/keystile/keystile/keystore"
 )
 
-// The backends that this version has. The words are those of the Caddyfile and of JSON.
+// The backends of the key store that this version has. The words are those of the Caddyfile and of JSON.
 const (
-	storeBolt         = "bolt"
-	storePostgres     = "postgres"
-	requestLogArchive = "archive"
+	storeBolt     = "bolt"
+	storePostgres = "postgres"
 )
 
 // StoreConfig says where keys live.
@@ -63,7 +62,7 @@ type resolved struct {
 	store      storePlace
 	staleness  time.Duration
 	rates      keystore.RateLimit
-	logDir     string // absolute
+	requests   logPlace
 	log        logTuning
 	masterFile string // absolute; "" if the master keyset comes from the environment
 	masterEnv  string // name of the variable; "" if it comes from a file
@@ -90,11 +89,8 @@ func (a *App) resolve(repl *caddy.Replacer) (resolved, error) {
 	if a.RequestLog != nil {
 		log = *a.RequestLog
 	}
-	if log.Backend != "" && log.Backend != requestLogArchive {
-		return r, fmt.Errorf("request_log: unknown backend %q: this version has %q", log.Backend, requestLogArchive)
-	}
-	if r.logDir, err = dataPath(repl, log.Dir, filepath.Join(data, "requests")); err != nil {
-		return r, fmt.Errorf("request_log: dir: %w", err)
+	if r.requests, err = log.resolve(repl, data); err != nil {
+		return r, fmt.Errorf("request_log: %w", err)
 	}
 	if r.log, err = log.tuning(repl); err != nil {
 		return r, fmt.Errorf("request_log: %w", err)

@@ -121,6 +121,13 @@ var (
 	skippedDesc  = prometheus.NewDesc("caddy_keystile_request_log_skipped_lines_total", "Unreadable lines met in the request log.", nil, nil)
 	gapsDesc     = prometheus.NewDesc("caddy_keystile_request_log_gaps_total", "Gap records written out; each tells of dropped records.", nil, nil)
 
+	unshippedDesc     = prometheus.NewDesc("caddy_keystile_request_log_unshipped_records", "Request records that are not in the database yet; about, for those of an earlier process.", nil, nil)
+	unshippedSizeDesc = prometheus.NewDesc("caddy_keystile_request_log_unshipped_bytes", "Size of the request records that are not in the database yet.", nil, nil)
+	unshippedAgeDesc  = prometheus.NewDesc("caddy_keystile_request_log_unshipped_age_seconds", "Age of the oldest request record that is not in the database yet, 0 if there is none.", nil, nil)
+	databaseDesc      = prometheus.NewDesc("caddy_keystile_request_log_database_up", "1 if the request log's database takes records, 0 if not.", nil, nil)
+	batchesDesc       = prometheus.NewDesc("caddy_keystile_request_log_batches_total", "Batches of request records brought to the database.", nil, nil)
+	expiredDesc       = prometheus.NewDesc("caddy_keystile_request_log_expired_total", "Request records that were older than what is kept by the time they could be brought to the database.", nil, nil)
+
 	capturedDesc     = prometheus.NewDesc("caddy_keystile_request_log_captured_bytes", "Bytes of captured headers and bodies on their way to the log now.", nil, nil)
 	uncapturedDesc   = prometheus.NewDesc("caddy_keystile_request_log_captures_dropped_total", "Captures given up because too much was on its way; their records are kept.", nil, nil)
 	captureBytesDesc = prometheus.NewDesc("caddy_keystile_request_log_capture_dropped_bytes_total", "Bytes of captures given up.", nil, nil)
@@ -134,6 +141,7 @@ var (
 func (stateCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		keysDesc, revisionDesc, stalenessDesc, behindDesc, nodesDesc, queuedDesc, appendedDesc, storedDesc, droppedDesc, errorsDesc, gapsDesc, filesDesc, bytesDesc, asideDesc, skippedDesc,
+		unshippedDesc, unshippedSizeDesc, unshippedAgeDesc, databaseDesc, batchesDesc, expiredDesc,
 		capturedDesc, uncapturedDesc, captureBytesDesc, otlpQueuedDesc, otlpExportedDesc, otlpDroppedDesc,
 	} {
 		ch <- d
@@ -176,6 +184,18 @@ func (stateCollector) Collect(ch chan<- prometheus.Metric) {
 	counter(asideDesc, stats.SetAside)
 	counter(skippedDesc, stats.Skipped)
 	counter(gapsDesc, stats.Gaps)
+	if b := stats.Backlog; b != nil {
+		up := 1.0
+		if b.Away {
+			up = 0
+		}
+		gauge(unshippedDesc, float64(b.Records))
+		gauge(unshippedSizeDesc, float64(b.Bytes))
+		gauge(unshippedAgeDesc, b.Age.Seconds())
+		gauge(databaseDesc, up)
+		counter(batchesDesc, b.Batches)
+		counter(expiredDesc, b.Expired)
+	}
 	gauge(capturedDesc, float64(stats.Captured))
 	counter(uncapturedDesc, stats.CapturesDropped)
 	counter(captureBytesDesc, stats.CaptureDropped)

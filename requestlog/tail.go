@@ -40,8 +40,15 @@ func (l *Log) Tail(ctx context.Context, f Filter, fn func(*Record) error) error 
 }
 
 // Follow begins a live tail: every record that is stored behind its return, and that the filter selects, comes out of Next.
-// ErrTooManyTails or ErrClosed say why there is none. The caller closes it.
+// ErrTooManyTails, ErrClosed or ErrUnavailable say why there is none. The caller closes it.
 func (l *Log) Follow(f Filter) (*Follower, error) {
+	if err := l.prepareTail(); err != nil {
+		return nil, err
+	}
+	return l.follow(f)
+}
+
+func (l *Log) follow(f Filter) (*Follower, error) {
 	t := &Follower{log: l, filter: f, ready: make(chan struct{}, 1)}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -114,13 +121,7 @@ func (t *Follower) offer(r *Record) {
 	defer t.mu.Unlock()
 	size := r.textBytes()
 	if t.lost > 0 || len(t.records) >= tailBuffer || len(t.records) > 0 && t.text+size > tailText {
-		if t.lost == 0 || r.Time.Before(t.lostFrom) {
-			t.lostFrom = r.Time
-		}
-		if t.lost == 0 || r.Time.After(t.lostTo) {
-			t.lostTo = r.Time
-		}
-		t.lost++
+		t.loseLocked(1, r.Time)
 		return
 	}
 	c := r.clone()
@@ -131,6 +132,17 @@ func (t *Follower) offer(r *Record) {
 	t.text += size
 	t.records = append(t.records, c)
 	signal(t.ready)
+}
+
+// loseLocked counts records of a time that the tail does not get.
+func (t *Follower) loseLocked(n int64, at time.Time) {
+	if t.lost == 0 || at.Before(t.lostFrom) {
+		t.lostFrom = at
+	}
+	if t.lost == 0 || at.After(t.lostTo) {
+		t.lostTo = at
+	}
+	t.lost += n
 }
 
 // take empties the tail: the records, and behind them a gap record if some were lost.

@@ -232,15 +232,8 @@ func (w *writer) publish(r *Record) {
 			w.observe(f, r)
 		}
 	}
-	// In one step, so that who begins a tail meanwhile either finds the record remembered or is offered it: see FollowAfter.
-	w.log.recent.mu.Lock()
-	w.log.recent.addLocked(r.ID)
-	list := w.log.tails.Load()
-	w.log.recent.mu.Unlock()
-	if list != nil {
-		for _, t := range *list {
-			t.offer(r)
-		}
+	if w.log.feed == nil {
+		w.log.announce(r)
 	}
 }
 

@@ -61,6 +61,9 @@ func (l *sharedLog) open(t logTuning) (*requestlog.Log, error) {
 // openLog opens the log over the archive in a directory.
 func openLog(dir string, t logTuning) (*requestlog.Log, error) {
 	logger := processLogger("keystile.request_log")
+	if err := checkLogFiles(dir, func(warning string) { logger.Warn(warning) }); err != nil {
+		return nil, err
+	}
 	store, err := archive.Open(archive.Options{Dir: dir, Retention: t.retention, MaxSize: t.maxSize, Logger: logger})
 	if err != nil {
 		return nil, err

@@ -102,12 +102,8 @@ func (f masterKeyFile) check(file *os.File) error {
 	case !trustedOwner(info):
 		return fmt.Errorf("%v belongs to another user than the one who runs this: run chown on it", f)
 	}
-	dir, err := os.Stat(filepath.Dir(string(f)))
-	if err != nil {
-		return fmt.Errorf("%v cannot be read: %w", f, err)
-	}
-	if dir.Mode().Perm()&0o002 != 0 && dir.Mode()&os.ModeSticky == 0 {
-		return fmt.Errorf("%v stands in a directory that everybody may write to (mode %04o): run chmod o-w on it", f, dir.Mode().Perm())
+	if err := checkPrivateDir(filepath.Dir(string(f))); err != nil {
+		return fmt.Errorf("%v is not safe: %w", f, err)
 	}
 	return nil
 }

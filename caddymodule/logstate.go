@@ -70,6 +70,9 @@ func (l *sharedLog) open(t logTuning) (*requestlog.Log, error) {
 // openLog opens the log over the store of a place.
 func openLog(place logPlace, t logTuning) (*requestlog.Log, error) {
 	logger := processLogger("keystile.request_log")
+	if err := checkLogFiles(place.dir, func(warning string) { logger.Warn(warning) }); err != nil {
+		return nil, err
+	}
 	store, err := place.open(t, logger)
 	if err != nil {
 		return nil, err

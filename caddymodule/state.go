@@ -141,6 +141,10 @@ func (s *sharedStore) open() (*keystore.Store, error) {
 }
 
 func (s *sharedStore) openStore() (*keystore.Store, error) {
+	logger := processLogger("keystile.store")
+	if err := s.place.checkFiles(func(warning string) { logger.Warn(warning) }); err != nil {
+		return nil, err
+	}
 	backend, err := s.place.open()
 	if err != nil {
 		return nil, err
@@ -150,7 +154,7 @@ func (s *sharedStore) openStore() (*keystore.Store, error) {
 	store, err := keystore.Open(context.Background(), keystore.Options{
 		Backend:   backend,
 		MasterKey: s.master.key(),
-		Logger:    processLogger("keystile.store"),
+		Logger:    logger,
 		Node:      s.node,
 		Version:   version,
 		CopyFile:  s.place.copyFile(),
@@ -164,6 +168,9 @@ func (s *sharedStore) openStore() (*keystore.Store, error) {
 
 // probe says what would stop the store from being opened, without opening, locking or creating anything.
 func (s *sharedStore) probe() error {
+	if err := s.place.checkFiles(func(string) {}); err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
 	if err := s.place.probe(); err != nil {
 		return fmt.Errorf("store: %w", err)
 	}

@@ -103,7 +103,7 @@ func (s *Store) AddSigningKey(ctx context.Context, seed []byte) error {
 
 // SealSigning stores a plain form of the signing keys.
 func (s *Store) SealSigning(ctx context.Context, plain []byte) error {
-	sealed, err := s.seal.aead.Encrypt(plain, signingFor)
+	sealed, err := s.seal.Encrypt(plain, signingFor)
 	if err != nil {
 		return err
 	}
@@ -146,3 +146,6 @@ func (r *Scheduler) Take(ctx context.Context, now time.Time) error {
 
 // ErrLeaseHeld is the answer of a scheduler that is not the one.
 var ErrLeaseHeld = errLeaseHeld
+
+// TrustedOwner is trustedOwner.
+var TrustedOwner = trustedOwner

@@ -137,6 +137,7 @@ func (s *Store) catchUpLocked(ctx context.Context) error {
 		return err
 	}
 	a.finish(head)
+	s.turnKeyset(ctx)
 	return nil
 }
 

@@ -38,6 +38,7 @@ func open(ctx context.Context, o *Options) (*Store, error) {
 	}
 	s := &Store{
 		backend:   o.Backend,
+		master:    o.MasterKey,
 		logger:    o.Logger,
 		now:       o.Now,
 		db:        db,
@@ -81,6 +82,7 @@ func open(ctx context.Context, o *Options) (*Store, error) {
 	if err := s.loadAnswers(ctx); err != nil {
 		return nil, fmt.Errorf("loading the key store: %w", err)
 	}
+	s.tellKeyset(ctx)
 	cache, err := newHot(o.CacheEntries)
 	if err != nil {
 		return nil, err
@@ -171,6 +173,7 @@ func (s *Store) work() {
 				s.logger.Warn("saving when keys were last used", zap.Error(err))
 			}
 			s.refreshUsage(ctx)
+			s.followKeyset(ctx)
 			cancel()
 		case <-settle.C:
 			s.settle()

@@ -27,6 +27,9 @@ type Store struct {
 	done      chan struct{} // closed when the background work has ended
 	rules     atomic.Pointer[rules]
 	signing   signing
+	master    MasterKey
+	sealing   sync.RWMutex // read-held from sealing to saving by whoever does not hold mu; see quiesce. Taken before mu
+	keysets   sync.Mutex   // one change of the master keyset at a time. Taken first
 
 	// Read by everybody, stored by the writer only.
 	snap     atomic.Pointer[Snapshot]

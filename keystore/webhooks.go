@@ -68,7 +68,7 @@ func (c *change) newWebhookSecret(w *WebhookEndpoint) (policy.Token, error) {
 	if err != nil {
 		return policy.Token{}, err
 	}
-	sealed, err := c.store.seal.aead.Encrypt([]byte(secret.Reveal()), webhookSecretFor(w.ID))
+	sealed, err := c.store.seal.Encrypt([]byte(secret.Reveal()), webhookSecretFor(w.ID))
 	if err != nil {
 		return policy.Token{}, fmt.Errorf("sealing the secret of %s: %w", w.ID, err)
 	}
@@ -121,7 +121,7 @@ func (s *Store) WebhookSecrets(w *WebhookEndpoint, now time.Time) ([]policy.Toke
 	}
 	secrets := make([]policy.Token, 0, len(sealed))
 	for _, one := range sealed {
-		plain, err := s.seal.aead.Decrypt([]byte(one), webhookSecretFor(w.ID))
+		plain, err := s.seal.Decrypt([]byte(one), webhookSecretFor(w.ID))
 		if err != nil {
 			return nil, fmt.Errorf("opening the secret of %s: %w", w.ID, err)
 		}

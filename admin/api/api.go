@@ -147,6 +147,7 @@ func New(c Config) (http.Handler, error) {
 	a.registerEvents()
 	if !a.Tokens { // the whole store is for who has the machine, and for no token
 		a.registerBackup()
+		a.registerMasterKey()
 	}
 	a.registerResources()
 	a.registerExplain()

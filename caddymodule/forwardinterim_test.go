@@ -1,0 +1,37 @@
+package caddymodule
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// TestManyInterimAnswers: a backend that says 103 or 102 many times before its answer was given up by the short way after five of them, and
+// served by Caddy's proxy. FuzzBackendAnswer found it. A backend that says nothing else is given up by size.
+func TestManyInterimAnswers(t *testing.T) {
+	const early = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n"
+	endless := false
+	backend := newScriptedBackend(t, func(_ int, _ *http.Request, conn net.Conn) (string, bool) {
+		for endless {
+			if _, err := io.WriteString(conn, early); err != nil {
+				return "", false
+			}
+		}
+		return strings.Repeat(early, 20) + fine, false
+	})
+	g := newShortGateway(t, "", "transport http {\nmax_response_header 8KiB\n}", backend.Addr().String())
+	if _, is := liveUpstream(t).(*shortWay); !is {
+		t.Fatal("it does not go the short way")
+	}
+	got := g.once("GET", "")
+	res, err := finalAnswer(got, "GET")
+	if err != nil || res.StatusCode != http.StatusOK || strings.Count(got, "HTTP/1.1 103 ") != 20 {
+		t.Errorf("after twenty 103: %v\n%s", err, got)
+	}
+	endless = true
+	if res, err = finalAnswer(g.once("GET", ""), "GET"); err != nil || res.StatusCode != http.StatusBadGateway {
+		t.Errorf("after 103 without end: %v, %v, want 502", res, err)
+	}
+}

@@ -82,6 +82,11 @@ func (c *change) putKey(k *Key) error {
 		return fmt.Errorf("refusing to store %s: %w", k.ID, err)
 	}
 	c.due = c.due || !k.due().IsZero()
+	return c.stageKey(k)
+}
+
+// stageKey stages a key that is compiled, as its newest version.
+func (c *change) stageKey(k *Key) error {
 	if !c.keyView().changed(k.ID) {
 		c.newer++
 	}

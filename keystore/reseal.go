@@ -64,11 +64,12 @@ func (s *Store) sealedOld(ctx context.Context, r *ring) (*oldSealed, error) {
 		return err != nil
 	}
 	snap := s.snap.Load()
-	eachRow(snap.txn, tableKeys, func(k *Key) {
+	next := snap.keyView().walk("", nil)
+	for k := next(); k != nil; k = next() {
 		if isOld(k.sealed, sealedFor(k.ID)) {
 			old.keys = append(old.keys, k.ID)
 		}
-	})
+	}
 	eachRow(snap.txn, tableMembers, func(m *Member) {
 		if isOld(m.sealed, credentialsFor(m.ID)) {
 			old.members = append(old.members, m.ID)
@@ -237,7 +238,7 @@ func (r *ring) again(sealed string, associated []byte, what string) (string, boo
 // The objects keep their revision: nothing has changed of what anybody sees of them.
 
 func (c *change) resealKey(r *ring, id string) (bool, error) {
-	k, ok := first[*Key](c.txn, tableKeys, indexID, id)
+	k, ok := c.keyView().byID(id)
 	if !ok {
 		return false, nil
 	}
@@ -247,7 +248,7 @@ func (c *change) resealKey(r *ring, id string) (bool, error) {
 	}
 	next := *k
 	next.sealed = sealed
-	return true, c.put(TableKey, tableKeys, id, &next, next.encode())
+	return true, c.stageKey(&next)
 }
 
 func (c *change) resealMember(r *ring, id string) (bool, error) {

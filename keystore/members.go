@@ -53,6 +53,9 @@ func (s *Store) InviteMember(ctx context.Context, by Actor, p MemberParams, life
 		if err := c.roomForMember(); err != nil {
 			return err
 		}
+		if err := c.roomForGrants(nil, made.Grants); err != nil {
+			return err
+		}
 		if made.ID, err = c.newID(prefixMember); err != nil {
 			return err
 		}
@@ -247,6 +250,9 @@ func (s *Store) UpdateMember(ctx context.Context, by Actor, id string, p MemberP
 		}
 		if p.Grants.Set {
 			if next.Grants, err = c.checkGrants(p.Grants.Value); err != nil {
+				return err
+			}
+			if err := c.roomForGrants(old, next.Grants); err != nil {
 				return err
 			}
 		}

@@ -14,7 +14,7 @@ import (
 
 const (
 	// MaxWebhookEndpoints is how many webhook endpoints there may be: each is served on its own.
-	MaxWebhookEndpoints = 100
+	MaxWebhookEndpoints = 300
 	// MaxWebhookURL is how long an endpoint's URL may be, in bytes.
 	MaxWebhookURL = 2048
 )
@@ -169,8 +169,21 @@ func (c *change) checkWebhook(p *WebhookParams) ([]string, error) {
 		}
 	}
 	staged := Snapshot{txn: c.txn}
-	if len(staged.AllWebhookEndpoints()) >= MaxWebhookEndpoints {
-		return nil, conflict("", "there are %d webhook endpoints, more are not possible", MaxWebhookEndpoints)
+	all := staged.AllWebhookEndpoints()
+	if len(all) >= MaxWebhookEndpoints {
+		return nil, conflict("", "there are %d webhook endpoints, more are not possible: delete those that nobody uses", MaxWebhookEndpoints)
+	}
+	err := c.roomFor(webhookShare, p.Account, p.Organization, func(belongs func(account, organization string) bool) int {
+		n := 0
+		for _, w := range all {
+			if belongs(w.Account, w.Organization) {
+				n++
+			}
+		}
+		return n
+	})
+	if err != nil {
+		return nil, err
 	}
 	return checkWebhookEvents(p.Events)
 }

@@ -11,6 +11,7 @@ const (
 	maxTails   = 64      // live tails of one process
 	tailBuffer = 1024    // records that wait for one slow reader
 	tailBytes  = 1 << 20 // of captured text in them
+	tailText   = 2 << 20 // of all other text in them
 )
 
 // Tail calls fn for each record that is stored from now on and that the filter selects, in the order in which requests
@@ -68,6 +69,7 @@ type Follower struct {
 	mu       sync.Mutex
 	records  []*Record
 	captured int   // bytes of captured text in records
+	text     int   // bytes of other text in records
 	lost     int64 // since records filled up
 	lostFrom time.Time
 	lostTo   time.Time
@@ -110,7 +112,8 @@ func (t *Follower) offer(r *Record) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.lost > 0 || len(t.records) >= tailBuffer {
+	size := r.textBytes()
+	if t.lost > 0 || len(t.records) >= tailBuffer || len(t.records) > 0 && t.text+size > tailText {
 		if t.lost == 0 || r.Time.Before(t.lostFrom) {
 			t.lostFrom = r.Time
 		}
@@ -125,6 +128,7 @@ func (t *Follower) offer(r *Record) {
 		t.captured -= c.CapturedBytes()
 		c.DropCaptured()
 	}
+	t.text += size
 	t.records = append(t.records, c)
 	signal(t.ready)
 }
@@ -134,7 +138,7 @@ func (t *Follower) take() []*Record {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	records := t.records
-	t.records, t.captured = nil, 0
+	t.records, t.captured, t.text = nil, 0, 0
 	if t.lost > 0 {
 		now := cleanTime(t.log.now())
 		records = append(records, &Record{

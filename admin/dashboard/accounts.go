@@ -35,6 +35,7 @@ type accountsPage struct {
 	More          string
 	Name          string // as a form was sent
 	Organization  string
+	Within        bool              // the viewer may make accounts in an organization only
 	MoreOrganized string            // address of the next page of organizations
 	Few           bool              // the form offers all organizations to choose from
 	names         map[string]string // of organizations by id
@@ -82,7 +83,7 @@ const (
 )
 
 func (q *request) accountsPage() (*accountsPage, error) {
-	p := &accountsPage{Page: q.page("Accounts", "accounts"), names: map[string]string{}}
+	p := &accountsPage{Page: q.page("Accounts", "accounts"), names: map[string]string{}, Within: q.caller.Organization != ""}
 	for _, as := range q.everywhere() {
 		organizations, _, err := pages(as, "/v1/organizations", nil, organizationsMost, func(o api.Organization) string { return o.ID })
 		if err != nil {
@@ -145,7 +146,7 @@ func partOf[T any](rows []T, after string, n int, id func(T) string) (part []T, 
 
 func (q *request) createAccount() error {
 	body := api.AccountCreate{Name: q.form("name")}
-	if o := q.form("organization"); o != "" {
+	if o := cmp.Or(q.form("organization"), q.caller.Organization); o != "" {
 		body.Organization = api.Set(o)
 	}
 	a, err := ask[api.AccountCreated](q, q.once(post("/v1/accounts", body)))

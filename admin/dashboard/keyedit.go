@@ -2,6 +2,7 @@ package dashboard
 
 import (
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -30,7 +31,34 @@ type editPage struct {
 	ExpiresAt           string
 	Editor              *permissionEditor
 	Metadata            *metadataForm
+	Granted             string // what an explanation has led here for is chosen already, in words
 	Tag                 string // revision that was read: somebody else's change in between is not overwritten
+}
+
+// proposed chooses the permission that an explanation says is missing: it is saved by who sees it, like any other. The table
+// shows it, and the answer names it.
+func (q *request) proposed(own, connected map[string]string) string {
+	grant, access := q.query("grant"), q.query("access")
+	if access != accessRead && access != accessWrite {
+		return ""
+	}
+	column, where := own, ""
+	name, ok := strings.CutPrefix(grant, ownField)
+	if !ok {
+		if name, ok = strings.CutPrefix(grant, connectedField); !ok {
+			return ""
+		}
+		column, where = connected, " on connected accounts"
+	}
+	if name == "" || column[name] == accessWrite {
+		return ""
+	}
+	column[name] = access
+	if q.r.PostForm == nil {
+		q.r.PostForm = url.Values{}
+	}
+	q.r.PostForm.Set("filter", name) // as if somebody had looked for it
+	return words(access) + " on " + shorten(name, 80) + where
 }
 
 func (p *editPage) shrink() bool { return p.Editor.shrink() }
@@ -61,7 +89,9 @@ func (q *request) editForm(fresh bool) (*editPage, error) {
 	switch {
 	case !k.Restricted():
 	case fresh:
-		p.Editor, err = q.editor(given(k.Permissions), given(k.ConnectedPermissions))
+		own, connected := given(k.Permissions), given(k.ConnectedPermissions)
+		p.Granted = q.proposed(own, connected)
+		p.Editor, err = q.editor(own, connected)
 	default:
 		p.Editor, err = q.sentEditor()
 	}

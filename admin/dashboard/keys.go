@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/keystile/keystile/admin/api"
 )
@@ -238,7 +239,7 @@ func (q *request) reveal() error {
 		return q.failOrCode(err, "Reveal live key", codeFor{operation: "reveal_key", key: k.ID})
 	}
 	if k.Mode == modeLive {
-		return q.showSecret(shown, "Your live key", "It is shown this once and cannot be shown again.")
+		return q.showSecret(shown, "Your live key", "It is shown this once and cannot be shown again.", time.Time{})
 	}
 	p, err := q.keysPage(&shown)
 	if err != nil {

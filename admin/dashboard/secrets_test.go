@@ -141,7 +141,9 @@ func TestPagesOfLists(t *testing.T) {
 	f := newFixture(t)
 	for i := range 45 {
 		k, _ := f.key(func(p *keystore.KeyParams) { p.Name = fmt.Sprintf("service %d", i) })
-		f.key(func(p *keystore.KeyParams) { p.Name, p.Kind, p.Permissions = fmt.Sprintf("server %d", i), policy.KindSecret, nil })
+		f.key(func(p *keystore.KeyParams) {
+			p.Name, p.Kind, p.Permissions = fmt.Sprintf("server %d", i), policy.KindSecret, nil
+		})
 		f.record(func(r *requestlog.Record) { r.Key, r.TokenMasked = k.ID, k.Mask })
 	}
 	first := f.get(f.in("live", "keys")).ok().has("service 44", "server 44", "Next page").lacks("service 20<", "server 20<")

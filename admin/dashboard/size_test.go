@@ -75,7 +75,7 @@ func (f *fixture) largest(resources []string) []string {
 		_, _, err = f.store.CreateAdminToken(ctx, by, keystore.AdminTokenParams{Name: long(keystore.MaxName), Role: keystore.RoleViewer, Account: a.ID})
 		must(err)
 		_, _, err = f.store.CreateWebhookEndpoint(ctx, by, keystore.WebhookParams{
-			URL: "https://example.com/" + strings.Repeat("x", 2000), Description: long(200), Events: []string{"*"}, Account: a.ID,
+			URL: "https://example.com/" + strings.Repeat("x", 2000), Description: long(200), Events: []string{"*"},
 		})
 		must(err)
 		_, _, err = f.store.InviteMember(ctx, by, keystore.MemberParams{

@@ -24,13 +24,21 @@ var (
 	webhookShare = share{"webhook endpoints", MaxAccountWebhooks, MaxOrganizationWebhooks}
 )
 
+func (s share) fullAccount(n int) error {
+	return conflict("", "the account has %d %s, more are not possible: delete those that nobody uses", n, s.noun)
+}
+
+func (s share) fullOrganization(n int) error {
+	return conflict("", "the organization has %d %s together with its accounts, more are not possible: delete those that nobody uses", n, s.noun)
+}
+
 // roomFor refuses one more on an account or an organization whose share is full; what is on neither has no share. count counts
 // what there is on what belongs says.
 func (c *change) roomFor(s share, account, organization string, count func(belongs func(account, organization string) bool) int) error {
 	if account != "" {
 		n := count(func(a, _ string) bool { return a == account })
 		if n >= s.account {
-			return conflict("", "the account has %d %s, more are not possible: delete those that nobody uses", n, s.noun)
+			return s.fullAccount(n)
 		}
 		if organization = c.organizationOf(account); organization == "" {
 			return nil
@@ -41,13 +49,16 @@ func (c *change) roomFor(s share, account, organization string, count func(belon
 	}
 	n := count(func(a, o string) bool { return o == organization || a != "" && c.organizationOf(a) == organization })
 	if n >= s.organization {
-		return conflict("", "the organization has %d %s together with its accounts, more are not possible: delete those that nobody uses", n, s.noun)
+		return s.fullOrganization(n)
 	}
 	return nil
 }
 
 // organizationOf is the organization that an account belongs to, "" for none.
 func (c *change) organizationOf(account string) string {
+	if account == "" {
+		return ""
+	}
 	staged := c.staged()
 	if a, ok := staged.Account(account); ok {
 		return a.Organization
@@ -56,27 +67,37 @@ func (c *change) organizationOf(account string) string {
 }
 
 // roomForGrants refuses a grant that is new to a member where the share of members is full. A member counts once, however many
-// roles they have there.
+// roles they have there. All is counted in one walk: a member may have a thousand grants.
 func (c *change) roomForGrants(old *Member, grants []Grant) error {
+	counts := map[string]int{} // of members by account and organization
+	all := walkTable[*Member](c.txn, tableMembers, "")
+	for m := all(); m != nil; m = all() {
+		if old != nil && m.ID == old.ID {
+			continue
+		}
+		on := map[string]bool{}
+		for _, g := range m.Grants {
+			for _, id := range []string{g.Account, g.Organization, c.organizationOf(g.Account)} {
+				if id != "" && !on[id] {
+					on[id] = true
+					counts[id]++
+				}
+			}
+		}
+	}
 	for _, g := range grants {
 		if g.On() == "" || old != nil && holds(old, g.Account, g.Organization) {
 			continue
 		}
-		err := c.roomFor(memberShare, g.Account, g.Organization, func(belongs func(account, organization string) bool) int {
-			n := 0
-			all := walkTable[*Member](c.txn, tableMembers, "")
-			for m := all(); m != nil; m = all() {
-				for _, has := range m.Grants {
-					if (old == nil || m.ID != old.ID) && belongs(has.Account, has.Organization) {
-						n++
-						break
-					}
-				}
-			}
-			return n
-		})
-		if err != nil {
-			return err
+		if n := counts[g.Account]; g.Account != "" && n >= memberShare.account {
+			return memberShare.fullAccount(n)
+		}
+		organization := g.Organization
+		if g.Account != "" {
+			organization = c.organizationOf(g.Account)
+		}
+		if n := counts[organization]; organization != "" && n >= memberShare.organization {
+			return memberShare.fullOrganization(n)
 		}
 	}
 	return nil

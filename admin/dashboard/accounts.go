@@ -78,61 +78,67 @@ func (q *request) showAccounts() error {
 const (
 	accountsShown      = 25
 	organizationsShown = 15
-	// organizationsMost is how many organizations are looked through for names.
-	organizationsMost = 1000
+	// reachedMost is how many rows of a list are shown for each of several roles.
+	reachedMost = 1000
 )
 
 func (q *request) accountsPage() (*accountsPage, error) {
 	p := &accountsPage{Page: q.page("Accounts", "accounts"), names: map[string]string{}, Within: q.caller.Organization != ""}
-	for _, as := range q.everywhere() {
-		organizations, _, err := pages(as, "/v1/organizations", nil, organizationsMost, func(o api.Organization) string { return o.ID })
-		if err != nil {
-			return nil, err
-		}
-		for _, o := range organizations {
-			if p.names[o.ID] == "" {
-				p.Organizations = append(p.Organizations, o)
-			}
-			p.names[o.ID] = o.Name
-		}
+	all := q.everywhere()
+	organizations, more, err := seenBy(q, all, "/v1/organizations", "organizations", organizationsShown, func(o api.Organization) string { return o.ID })
+	if err != nil {
+		return nil, err
 	}
-	p.Few = len(p.Organizations) <= organizationsShown
-	more := false
-	p.Organizations, more = partOf(p.Organizations, q.query("organizations"), organizationsShown, func(o api.Organization) string { return o.ID })
-	if more {
-		p.MoreOrganized = p.nextOrganization(p.Organizations[organizationsShown-1])
+	if p.Organizations = organizations; more {
+		p.MoreOrganized = p.nextOrganization(organizations[len(organizations)-1])
 	}
-	if all := q.everywhere(); len(all) > 1 {
-		// Of a member with several roles the accounts of each are shown in one list.
-		seen := map[string]bool{}
-		for _, as := range all {
-			accounts, _, err := pages(as, "/v1/accounts", nil, organizationsMost, func(a api.Account) string { return a.ID })
-			if err != nil {
-				return nil, err
-			}
-			for _, a := range accounts {
-				if !seen[a.ID] {
-					p.Accounts = append(p.Accounts, a)
-				}
-				seen[a.ID] = true
+	p.Few = !more && q.query("organizations") == ""
+	accounts, more, err := seenBy(q, all, "/v1/accounts", "after", accountsShown, func(a api.Account) string { return a.ID })
+	if err != nil {
+		return nil, err
+	}
+	if p.Accounts = accounts; more {
+		p.More = p.nextAccount(accounts[len(accounts)-1])
+	}
+	for _, o := range p.Organizations {
+		p.names[o.ID] = o.Name
+	}
+	for _, a := range p.Accounts {
+		if id := a.Organization; id != nil && p.names[*id] == "" {
+			if o, err := q.wide().ownerOf(Scope{Organization: *id}); err == nil {
+				p.names[*id] = o.Name
 			}
 		}
-		p.Accounts, more = partOf(p.Accounts, q.query("after"), accountsShown, func(a api.Account) string { return a.ID })
-	} else {
-		asked := url.Values{"limit": {strconv.Itoa(accountsShown)}}
-		if after := q.query("after"); after != "" {
-			asked.Set("starting_after", after)
-		}
-		list, err := ask[api.List[api.Account]](q, get("/v1/accounts", asked))
-		if err != nil {
-			return nil, err
-		}
-		p.Accounts, more = list.Data, list.HasMore
-	}
-	if more {
-		p.More = p.nextAccount(p.Accounts[len(p.Accounts)-1])
 	}
 	return p, nil
+}
+
+// seenBy is one page of a list, after the row that a parameter of the address names. To a member with several roles it shows
+// what each of them reaches, in one list.
+func seenBy[T any](q *request, all []*request, path, cursor string, n int, id func(T) string) (rows []T, more bool, err error) {
+	if len(all) == 1 {
+		asked := url.Values{"limit": {strconv.Itoa(n)}}
+		if after := q.query(cursor); after != "" {
+			asked.Set("starting_after", after)
+		}
+		list, err := ask[api.List[T]](all[0], get(path, asked))
+		return list.Data, list.HasMore, err
+	}
+	seen := map[string]bool{}
+	for _, as := range all {
+		found, _, err := pages(as, path, nil, reachedMost, id)
+		if err != nil {
+			return nil, false, err
+		}
+		for _, row := range found {
+			if !seen[id(row)] {
+				rows = append(rows, row)
+			}
+			seen[id(row)] = true
+		}
+	}
+	rows, more = partOf(rows, q.query(cursor), n, id)
+	return rows, more, nil
 }
 
 // partOf is at most n rows of a whole list, from behind the row with an id on ("": from the beginning), and whether there are

@@ -22,8 +22,8 @@ const (
 	keptField      = "kept"
 )
 
-// maxKept bounds what a packed field may hold: more than the names of all resources that a form has room for.
-const maxKept = 1 << 20
+// maxKept bounds what a packed field may hold: a thousand resources, with the longest names that there are, and as much again.
+const maxKept = 512 << 10
 
 // sentEditor makes the table as the form was sent, after what its buttons do.
 func (q *request) sentEditor() (*permissionEditor, error) {

@@ -298,7 +298,7 @@ func (e *permissionEditor) Setter(column, group string) []setButton {
 	of := "all of " + group
 	switch {
 	case group == "" && e.Filtered():
-		of = "all " + count(e.Total) + " found"
+		of = "all that fit"
 	case group == "":
 		of = "every resource"
 	}

@@ -83,6 +83,14 @@ func (f *fixture) largest(resources []string) []string {
 		}, time.Hour)
 		must(err)
 	}
+	var grants []keystore.Grant
+	accounts, _, err := f.store.Snapshot().Accounts("", keystore.Page{Limit: 100})
+	must(err)
+	for _, a := range accounts {
+		grants = append(grants, keystore.Grant{Role: keystore.RoleViewer, Account: a.ID})
+	}
+	busy, _, err := f.store.InviteMember(ctx, by, keystore.MemberParams{Name: long(keystore.MaxName), Email: "busy@example.com", Grants: grants}, time.Hour)
+	must(err)
 	for i := range keystore.MaxSandboxes - 1 {
 		_, _, err = f.store.CreateSandbox(ctx, by, f.account, fmt.Sprintf("%02d", i)+long(keystore.MaxName-2))
 		must(err)
@@ -93,7 +101,7 @@ func (f *fixture) largest(resources []string) []string {
 	in := func(page string) string { return f.in("live", page) }
 	key := func(page string) string { return in("keys/" + restricted.ID + page) }
 	return []string{
-		"/", "/accounts", "/events", "/tokens", "/webhooks", "/members", "/nodes", "/members?account=" + f.account,
+		"/", "/accounts", "/events", "/tokens", "/webhooks", "/members", "/nodes", "/members?account=" + f.account, "/members/" + busy.ID, "/members/" + busy.ID + "?from=24",
 		in("keys"), in("keys?query=" + restricted.ID), f.in("sandbox", "keys"), f.in("sandbox", "sandboxes"), in("account"), in("logs"), in("logs?key=" + restricted.ID), in("logs/" + record),
 		in("keys/new"), in("keys/new?kind=restricted"), key(""), key("/permissions"), key("/edit"), key("/metadata"), key("/ip"), key("/ip?tab=bulk"), key("/rotate"), key("/duplicate"), key("/delete"),
 		"/" + f.organization + "/live/organization", "/" + f.organization + "/live/keys", "/" + f.organization + "/live/keys/new",

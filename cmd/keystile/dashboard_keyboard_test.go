@@ -233,7 +233,7 @@ func TestDashboardByKeyboard(t *testing.T) {
 	menu := "Actions for billing"
 	tab.menuTo(menu, "Rotate key")
 	tab.tabTo("Expiration of the old key")
-	tab.hit(kb.ArrowDown)
+	tab.hit(kb.ArrowUp)
 	if chosen := tab.eval("document.activeElement.value"); chosen != "1h" {
 		t.Errorf("the arrow chose %q", chosen)
 	}

@@ -40,7 +40,11 @@ document.addEventListener("keydown", e => {
 
 // on a narrow screen the list of pages is one line: the one that is open is scrolled into it
 const here = document.querySelector(".side [aria-current]"), side = here?.closest(".side");
-if (side) side.scrollLeft += here.getBoundingClientRect().left + here.offsetWidth / 2 - innerWidth / 2;
+const showHere = () => { side.scrollLeft += here.getBoundingClientRect().left + here.offsetWidth / 2 - innerWidth / 2; };
+if (side) {
+	showHere();
+	addEventListener("resize", showHere);
+}
 
 // fields that count only with another one's value
 each("[data-when]", part => {

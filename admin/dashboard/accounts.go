@@ -201,9 +201,10 @@ func (q *request) accountPage() (*accountPage, error) {
 	if a.DefaultAPIVersion != nil {
 		p.Version = *a.DefaultAPIVersion
 	}
+	wide := q.wide() // both lie beyond this page; who may not see them reads an id
 	connected, more := partOf(a.Connections, q.query("after"), accountsShown, func(id string) string { return id })
 	for _, id := range connected {
-		o, err := q.ownerOf(Scope{Account: id})
+		o, err := wide.ownerOf(Scope{Account: id})
 		if err != nil { // it lies beyond what the viewer sees
 			o = ownerName{ID: id, Name: id}
 		}
@@ -213,7 +214,7 @@ func (q *request) accountPage() (*accountPage, error) {
 		p.More = p.next(p.Connected[len(p.Connected)-1])
 	}
 	if a.Organization != nil {
-		o, err := q.ownerOf(Scope{Organization: *a.Organization})
+		o, err := wide.ownerOf(Scope{Organization: *a.Organization})
 		if err != nil {
 			o = ownerName{ID: *a.Organization, Name: *a.Organization}
 		}

@@ -140,7 +140,12 @@ func (q *request) saveRanges() error {
 		p.fill(ranges, from-rangesShown)
 		return q.show("key_ip", p)
 	case "add":
-		p.Rows = append(p.Rows, addressRow{})
+		// One row is empty already, and is the new one if all that were sent are filled in.
+		for _, address := range q.r.PostForm["address"] {
+			if strings.TrimSpace(address) == "" {
+				p.Rows = append(p.Rows, addressRow{})
+			}
+		}
 		return q.show("key_ip", p)
 	}
 	if q.form("remove") != "" {

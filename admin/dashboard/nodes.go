@@ -22,6 +22,11 @@ func (p *nodesPage) shrink() bool { return moreAfter(&p.Rows, &p.More, p.next) }
 
 func (p *nodesPage) next(n api.FleetNode) string { return p.To(withQuery("/nodes", "after", n.ID)) }
 
+// Alone says that the store is this gateway's own: then nothing is written down of when it started.
+func (p *nodesPage) Alone() bool {
+	return len(p.Rows) == 1 && p.Rows[0].Self && p.Rows[0].StartedAt == nil
+}
+
 func (q *request) showNodes() error {
 	p := &nodesPage{Page: q.page("Nodes", "nodes")}
 	asked := url.Values{"limit": {"25"}}

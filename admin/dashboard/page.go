@@ -249,6 +249,9 @@ func (p *errorPage) ofRefusal(q *request, status int, code, message string) {
 	switch {
 	case code == auth.CodeRole || code == auth.CodeLimit:
 		p.Title, p.Ask = "Ask the owner", true
+		if rule, ok := auth.RuleOf(q.route.operation); ok && code == auth.CodeRole && q.caller != nil {
+			p.Text = "Your role here is " + string(q.caller.Role) + ". This takes the role " + string(rule.Role) + "."
+		}
 		if q.Owners != nil {
 			p.Owners = q.Owners(q.scope.where())
 		}

@@ -202,6 +202,9 @@ func formFailure(err error) *formError {
 	if e.Code == "idempotency_key_reused" {
 		return &formError{Message: "This form was sent before with other values. Look it over and send it again."}
 	}
+	if e.Code == unprovenField { // the API's own text is for programs
+		return &formError{Param: unprovenField, Message: "A member came in under this e-mail address who has not shown that it is theirs. Have an invitation sent to it by e-mail, or make sure who they are, and tick the box below."}
+	}
 	switch e.Status {
 	case http.StatusBadRequest, http.StatusConflict, http.StatusPreconditionFailed:
 		return &formError{Param: e.Param, Message: sentence(e.Message)}

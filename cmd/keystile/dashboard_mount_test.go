@@ -2,6 +2,8 @@ package main_test
 
 import (
 	"fmt"
+	"io"
+	"net/http"
 	"regexp"
 	"strings"
 	"testing"
@@ -21,6 +23,17 @@ func TestDashboardMounted(t *testing.T) {
 	})
 	const mount = "/keys"
 	b := &dashboardBed{Gateway: g, url: site + mount}
+
+	// With one slash too many it is still the same place, and no link is to a host of that name.
+	answer, err := http.Get(site + "/" + mount + "/sign_in")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := io.ReadAll(answer.Body)
+	answer.Body.Close()
+	if err != nil || answer.StatusCode != 200 || !strings.Contains(string(page), `action="/keys/sign_in"`) || strings.Contains(string(page), `"//`) {
+		t.Errorf("with two slashes: %d, %v: %s", answer.StatusCode, err, page)
+	}
 
 	var printed []string
 	for end := time.Now().Add(browserLimit); printed == nil && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {

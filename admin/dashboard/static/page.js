@@ -38,6 +38,14 @@ document.addEventListener("keydown", e => {
 	menus.forEach(m => { if (m.open) { m.open = false; m.querySelector("summary").focus(); } });
 });
 
+// on a narrow screen the list of pages is one line: the one that is open is scrolled into it
+const here = document.querySelector(".side [aria-current]"), side = here?.closest(".side");
+const showHere = () => { side.scrollLeft += here.getBoundingClientRect().left + here.offsetWidth / 2 - innerWidth / 2; };
+if (side) {
+	showHere();
+	addEventListener("resize", showHere);
+}
+
 // fields that count only with another one's value
 each("[data-when]", part => {
 	const [name, value] = part.dataset.when.split("=");

@@ -42,8 +42,8 @@ func TestTailsOfOneCustomer(t *testing.T) {
 	first, second := f.bearer(keystore.RoleViewer, "", ours.account), f.bearer(keystore.RoleDeveloper, "", ours.account)
 	var closing func()
 	for i := range 16 {
-		status := 0
-		if status, _, closing = open([]string{first, second}[i%2]); status != http.StatusOK {
+		status, _, leave := open([]string{first, second}[i%2])
+		if closing = leave; status != http.StatusOK {
 			t.Fatalf("tail %d: %d", i, status)
 		}
 	}

@@ -68,7 +68,7 @@ func (c *change) checkAdminToken(p *AdminTokenParams) error {
 	if !p.ExpiresAt.IsZero() && !p.ExpiresAt.After(c.now) {
 		return invalid("expires_at", "the end must be in the future")
 	}
-	staged := Snapshot{txn: c.txn}
+	staged := c.staged()
 	next := walkTable[*AdminToken](staged.txn, tableAdminTokens, "")
 	count := 0
 	for t := next(); t != nil; t = next() {

@@ -14,9 +14,10 @@ import (
 const (
 	HotGrace      = hotGrace
 	UsageInterval = usageInterval
+	FoldAtLeast   = foldAtLeast
 )
 
-// TrustStale switches the channel check of the cache off.
+// TrustStale switches the cache's check of the version off.
 func (s *Store) TrustStale(on bool) { s.hot.Load().trustStale = on }
 
 // WaitForCache waits until the cache has taken in what it was given.
@@ -25,17 +26,47 @@ func (s *Store) WaitForCache() { s.hot.Load().cache.Wait() }
 // Cached is what the cache answers.
 func (s *Store) Cached(d *policy.Digest) *Key { return s.hot.Load().get(d) }
 
+// FoldNow makes a base of all keys, however few they are.
+func (s *Store) FoldNow() { s.fold() }
+
+// Newer is how many keys memdb holds in front of the base.
+func (s *Store) Newer() int { return s.Snapshot().newer }
+
+// Find is what a look-up reads from the snapshot.
+func (v *Snapshot) Find(d *policy.Digest) *Key { return v.find(d) }
+
+// ArriveLate lets imported keys come into memory after others have changed some of them.
+func (s *Store) ArriveLate(keys, changed []*Key) error {
+	a := newArrival()
+	for _, k := range keys {
+		arriving := *k
+		arriving.usage, arriving.version = new(usageCell), 1
+		a.keys = append(a.keys, &arriving)
+	}
+	s.mu.Lock()
+	other := &application{store: s, txn: s.db.Txn(true)}
+	for _, k := range changed {
+		if err := other.row(Row{Table: TableKey, ID: k.ID, Data: k.encode()}); err != nil {
+			return err
+		}
+	}
+	other.publish(s.head)
+	s.mu.Unlock()
+	s.arrive(a)
+	return nil
+}
+
 // ColdRead is the first half of a look-up that misses the cache: it gives the key and a function that does the second
 // half, the filling.
 func (s *Store) ColdRead(d *policy.Digest) (*Key, func()) {
-	k, gone := s.Snapshot().find(d)
-	return k, func() { s.hot.Load().put(k, gone) }
+	k := s.Snapshot().find(d)
+	return k, func() { s.hot.Load().put(k) }
 }
 
 // Plain is a key without what differs between two loads of it.
 func Plain(k *Key) Key {
 	c := *k
-	c.usage = nil
+	c.usage, c.version = nil, 0
 	return c
 }
 

@@ -180,6 +180,8 @@ type application struct {
 	store   *Store
 	txn     *memdb.Txn
 	found   loaded
+	keys    []*Key // that changed
+	newer   int    // of them were not in memdb before
 	newKeys int
 	due     bool
 
@@ -212,12 +214,15 @@ func (a *application) row(r Row) error {
 	if table == "" {
 		return errors.New("written by a newer version of the program")
 	}
+	a.store.ids.seen(r.ID)
+	if r.Table == TableKey {
+		return a.key(r)
+	}
 	old, err := a.txn.First(table, indexID, r.ID)
 	if err != nil {
 		return err
 	}
 	if r.Data == nil {
-		a.store.ids.seen(r.ID)
 		if old == nil {
 			return nil
 		}
@@ -230,23 +235,42 @@ func (a *application) row(r Row) error {
 	if err != nil {
 		return err
 	}
-	switch now := now.(type) { // nobody else sees it yet
-	case *Key:
-		a.due = a.due || !now.due().IsZero()
-		if was, _ := old.(*Key); was != nil {
-			now.usage = was.usage
-			return nil
-		}
-		a.newKeys++
-		if arriving := a.store.arrival; arriving != nil && !arriving.durable {
-			arriving.created = append(arriving.created, now.Digest)
-		}
-	case *AdminToken:
+	if now, ok := now.(*AdminToken); ok { // nobody else sees it yet
 		if was, _ := old.(*AdminToken); was != nil {
 			now.usage = was.usage
 		}
 	}
 	return nil
+}
+
+func (a *application) key(r Row) error {
+	if r.Data == nil {
+		return errors.New("it was removed, which nobody does: the key of a token that was ever valid stays known; restart this process")
+	}
+	s := a.store
+	now, err := decodeKey(s.intern, r.ID, r.Data)
+	if err != nil {
+		return err
+	}
+	if now.Imported {
+		s.imported.Store(true)
+	}
+	a.due = a.due || !now.due().IsZero()
+	keys := keyView{a.txn, s.snap.Load().base}
+	if !keys.changed(r.ID) {
+		a.newer++
+	}
+	if was, ok := keys.byID(r.ID); ok {
+		now.usage, now.version = was.usage, was.version
+	} else {
+		a.newKeys++
+		if arriving := s.arrival; arriving != nil && !arriving.durable {
+			arriving.created = append(arriving.created, now.Digest)
+		}
+	}
+	now.version++
+	a.keys = append(a.keys, now)
+	return a.txn.Insert(tableKeys, now)
 }
 
 // publish makes visible what was applied so far.
@@ -260,8 +284,8 @@ func (a *application) publish(head Head) {
 		s.directory.put(account)
 	}
 	s.head = head
-	s.snap.Store(&Snapshot{txn: s.db.Txn(false), head: head, keys: s.snap.Load().keys + a.newKeys})
-	a.found.accounts, a.newKeys = nil, 0
+	s.show(a.keys, a.newKeys, a.newer)
+	a.found.accounts, a.keys, a.newKeys, a.newer = nil, nil, 0, 0
 }
 
 // finish makes everything visible, with the head that it leads to.

@@ -123,7 +123,7 @@ type Acceptance struct {
 func (s *Store) AcceptInvitation(ctx context.Context, by Actor, invitation *policy.Digest, p Acceptance) (*Member, error) {
 	var now *Member
 	err := s.write(ctx, by, func(c *change) error {
-		old, ok := (&Snapshot{txn: c.txn}).MemberByInvitation(invitation)
+		old, ok := c.staged().MemberByInvitation(invitation)
 		if !ok || !old.Invited(c.now) {
 			return &Error{Code: CodeNotFound, Message: "the invitation has expired, was used already, or never was: ask for a new one"}
 		}

@@ -52,32 +52,12 @@ func (v *Snapshot) walkKeys(f *KeyFilter, after string) func() *Key {
 		owner = f.Organization
 	}
 	if owner == "" {
-		return walkTable[*Key](v.txn, tableKeys, after)
+		return v.keyView().walk(after)
 	}
 	if f.Mode != 0 {
-		return v.walkOwner(owner, f.Mode, after)
+		return v.keyView().walkOwner(owner, f.Mode, after)
 	}
-	return newestOf(v.walkOwner(owner, policy.ModeLive, after), v.walkOwner(owner, policy.ModeSandbox, after))
-}
-
-func (v *Snapshot) walkOwner(owner string, mode policy.Mode, after string) func() *Key {
-	return walkGroup(v.txn, tableKeys, indexOwner, owner, byte(mode), after,
-		func(k *Key) bool { return k.Mode == mode && k.Owner() == owner })
-}
-
-// newestOf merges two walks that each go from the newest down.
-func newestOf(a, b func() *Key) func() *Key {
-	left, right := a(), b()
-	return func() (k *Key) {
-		if right == nil || (left != nil && left.ID > right.ID) {
-			if k = left; k != nil {
-				left = a()
-			}
-			return k
-		}
-		k, right = right, b()
-		return k
-	}
+	return newestOf(v.keyView().walkOwner(owner, policy.ModeLive, after), v.keyView().walkOwner(owner, policy.ModeSandbox, after))
 }
 
 func (f *KeyFilter) matcher(now time.Time) func(*Key) bool {

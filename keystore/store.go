@@ -59,6 +59,10 @@ type Store struct {
 	scheduler *scheduler    // nil: not started; guarded by mu
 
 	saving sync.Mutex // one save of the usage at a time
+
+	folding chan struct{} // capacity 1: memdb holds many keys, see fold.go
+	folded  chan struct{} // closed when nothing is folded any more
+	basing  sync.Mutex    // one new base at a time
 }
 
 // rules is what a configuration says of what is accepted. It can be swapped while the store is open.
@@ -128,6 +132,7 @@ func (s *Store) Close() error {
 	close(s.stop)
 	s.stopFollowing()
 	<-s.done
+	<-s.folded
 	if scheduler != nil {
 		<-scheduler.done
 	}

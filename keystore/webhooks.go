@@ -168,7 +168,7 @@ func (c *change) checkWebhook(p *WebhookParams) ([]string, error) {
 			return nil, err
 		}
 	}
-	staged := Snapshot{txn: c.txn}
+	staged := c.staged()
 	if len(staged.AllWebhookEndpoints()) >= MaxWebhookEndpoints {
 		return nil, conflict("", "there are %d webhook endpoints, more are not possible", MaxWebhookEndpoints)
 	}

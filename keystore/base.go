@@ -79,10 +79,37 @@ func recordDigest(record []byte) (digest []byte) {
 
 // key takes a record apart. Every record was taken apart before it came in here, so an error means broken memory.
 func (b *keyBase) key(n int) *Key {
-	k := &Key{usage: b.cells[n], version: b.rows[n].version}
+	k := new(Key)
+	b.read(n, k)
+	return k
+}
+
+func (b *keyBase) read(n int, k *Key) {
+	*k = Key{usage: b.cells[n], version: b.rows[n].version}
 	if err := k.decode(b.known, b.record(n)); err != nil {
 		panic(fmt.Sprintf("keystore: taking a loaded key apart: %v", err))
 	}
+}
+
+// keyReader reads the keys that keep does not refuse. It spares the memory of those that it does.
+type keyReader struct {
+	base  *keyBase
+	keep  func(*Key) bool // nil: all
+	spare *Key
+}
+
+// key is a key, nil if it is refused.
+func (r *keyReader) key(n int) *Key {
+	k := r.spare
+	if k == nil {
+		k = new(Key)
+	}
+	r.base.read(n, k)
+	if r.keep != nil && !r.keep(k) {
+		r.spare = k
+		return nil
+	}
+	r.spare = nil
 	return k
 }
 
@@ -129,28 +156,33 @@ func (b *keyBase) below(after string) int {
 	return n
 }
 
-// walk goes through the keys from the newest down, beginning below the id after if there is one.
-func (b *keyBase) walk(after string) func() *Key {
-	n := b.below(after)
+// walk goes through the keys from the newest down, beginning below the id after if there is one. Those that keep refuses, if
+// it is there, are passed over.
+func (b *keyBase) walk(after string, keep func(*Key) bool) func() *Key {
+	n, r := b.below(after), keyReader{base: b, keep: keep}
 	return func() *Key {
-		if n == 0 {
-			return nil
+		for n > 0 {
+			n--
+			if k := r.key(n); k != nil {
+				return k
+			}
 		}
-		n--
-		return b.key(n)
+		return nil
 	}
 }
 
 // walkOwner is walk for the keys of one owner and mode.
-func (b *keyBase) walkOwner(owner string, mode policy.Mode, after string) func() *Key {
+func (b *keyBase) walkOwner(owner string, mode policy.Mode, after string, keep func(*Key) bool) func() *Key {
 	group := uint64(hashOwner(b.seed, owner, mode)) << 32
 	first, _ := slices.BinarySearch(b.owners, group)
 	at, _ := slices.BinarySearch(b.owners, group|uint64(b.below(after)))
+	r := keyReader{base: b, keep: func(k *Key) bool { // another owner's hash may be the same
+		return k.Mode == mode && k.Owner() == owner && (keep == nil || keep(k))
+	}}
 	return func() *Key {
 		for at > first {
 			at--
-			// Another owner's hash may be the same.
-			if k := b.key(int(uint32(b.owners[at]))); k.Mode == mode && k.Owner() == owner {
+			if k := r.key(int(uint32(b.owners[at]))); k != nil {
 				return k
 			}
 		}

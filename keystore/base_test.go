@@ -101,7 +101,7 @@ func checkBase(t *testing.T, b *keyBase, all []*Key) {
 	}
 	down := slices.Clone(all)
 	slices.Reverse(down)
-	walked("all", b.walk(""), down)
+	walked("all", b.walk("", nil), down)
 	for i, k := range down {
 		same("by id", b.byID(k.ID), k)
 		same("by digest", b.find(&k.Digest), k)
@@ -110,16 +110,18 @@ func checkBase(t *testing.T, b *keyBase, all []*Key) {
 		same("by a digest that nobody has", b.find(&strange), nil)
 		same("by an id that nobody has", b.byID(k.ID+"0"), nil)
 		if i%7 == 0 {
-			walked("below "+k.ID, b.walk(k.ID), down[i+1:])
+			walked("below "+k.ID, b.walk(k.ID, nil), down[i+1:])
 		}
 	}
 	for owner := range 61 {
 		account := fmt.Sprint("acct_", owner)
 		for mode := policy.ModeLive; mode <= policy.ModeSandbox; mode++ {
 			want := slices.DeleteFunc(slices.Clone(down), func(k *Key) bool { return k.Account != account || k.Mode != mode })
-			walked(account, b.walkOwner(account, mode, ""), want)
+			walked(account, b.walkOwner(account, mode, "", nil), want)
+			odd := func(k *Key) bool { return k.ID[len(k.ID)-1]%2 == 1 }
+			walked(account+" in part", b.walkOwner(account, mode, "", odd), slices.DeleteFunc(slices.Clone(want), func(k *Key) bool { return !odd(k) }))
 			if len(want) > 1 {
-				walked(account+" below", b.walkOwner(account, mode, want[0].ID), want[1:])
+				walked(account+" below", b.walkOwner(account, mode, want[0].ID, nil), want[1:])
 			}
 		}
 	}
@@ -155,7 +157,7 @@ func TestBaseSharedHashes(t *testing.T) {
 	if k := b.find(&strange); k != nil {
 		t.Errorf("a strange digest found %s", k.ID)
 	}
-	next := b.walkOwner(keys[0].Account, keys[0].Mode, "")
+	next := b.walkOwner(keys[0].Account, keys[0].Mode, "", nil)
 	for n := len(keys) - 1; n >= 0; n-- {
 		if keys[n].Account != keys[0].Account || keys[n].Mode != keys[0].Mode {
 			continue

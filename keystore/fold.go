@@ -13,7 +13,7 @@ import (
 // old one meanwhile.
 
 // foldAtLeast is how many keys memdb holds in any case before they are folded.
-const foldAtLeast = 1 << 14
+const foldAtLeast = 1 << 13
 
 // foldBatch is how many keys are put into memdb, or taken out of it, while other writers wait: some milliseconds.
 const foldBatch = 500

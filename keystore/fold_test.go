@@ -195,3 +195,41 @@ func TestImportArrivesLate(t *testing.T) {
 		})
 	}
 }
+
+// TestFilterOverChanges: a filter judges the newest version of a key, also if an older one in the base would fit.
+func TestFilterOverChanges(t *testing.T) {
+	t.Parallel()
+	s, _, c := newStore(t)
+	a, _ := mustAccount(t, s, "A")
+	p := restricted(a.ID)
+	p.Name = "alpha"
+	k, _ := mustKey(t, s, p)
+	s.FoldNow()
+	find := func(query string) (ids []string) {
+		for _, account := range []string{"", a.ID} {
+			rows, _, err := s.Snapshot().Keys(keystore.KeyFilter{Account: account, Query: query}, keystore.Page{}, c.at)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, row := range rows {
+				ids = append(ids, row.ID)
+			}
+		}
+		return ids
+	}
+	if got := find("alpha"); len(got) != 2 || got[0] != k.ID {
+		t.Errorf("before the change: %v", got)
+	}
+	if _, err := s.UpdateKey(t.Context(), by, k.ID, keystore.KeyPatch{Name: keystore.To("beta")}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if got := find("alpha"); len(got) != 0 {
+			t.Errorf("by the old name: %v", got)
+		}
+		if got := find("beta"); len(got) != 2 || got[0] != k.ID {
+			t.Errorf("by the new name: %v", got)
+		}
+		s.FoldNow()
+	}
+}

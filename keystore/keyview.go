@@ -53,16 +53,18 @@ func (v keyView) changed(id string) bool {
 	return ok
 }
 
-// walk goes through all keys from the newest down, beginning below the id after if there is one.
-func (v keyView) walk(after string) func() *Key {
-	return newestOf(walkTable[*Key](v.txn, tableKeys, after), v.base.walk(after))
+// walk goes through all keys from the newest down, beginning below the id after if there is one. If keep is there, it is
+// asked early for the most of them, so that those that it refuses cost less. The others must be asked about all the same:
+// what is in memdb comes unasked, since it may stand in front of an older version that keep would take.
+func (v keyView) walk(after string, keep func(*Key) bool) func() *Key {
+	return newestOf(walkTable[*Key](v.txn, tableKeys, after), v.base.walk(after, keep))
 }
 
 // walkOwner is walk for the keys of one owner and mode.
-func (v keyView) walkOwner(owner string, mode policy.Mode, after string) func() *Key {
+func (v keyView) walkOwner(owner string, mode policy.Mode, after string, keep func(*Key) bool) func() *Key {
 	newer := walkGroup(v.txn, tableKeys, indexOwner, owner, byte(mode), after,
 		func(k *Key) bool { return k.Mode == mode && k.Owner() == owner })
-	return newestOf(newer, v.base.walkOwner(owner, mode, after))
+	return newestOf(newer, v.base.walkOwner(owner, mode, after, keep))
 }
 
 // newestOf merges two walks that each go from the newest down. Of one key in both the left one counts.

@@ -76,7 +76,7 @@ func (s *Store) DeleteSandbox(ctx context.Context, by Actor, account, id string)
 		}
 		// Collected first: the walk must not see its own changes.
 		var ending []*Key
-		next := c.keyView().walkOwner(a.ID, policy.ModeSandbox, "")
+		next := c.keyView().walkOwner(a.ID, policy.ModeSandbox, "", nil)
 		for k := next(); k != nil; k = next() {
 			if k.Sandbox == b.ID && !k.Deleted {
 				ending = append(ending, k)

@@ -111,8 +111,8 @@ func (m *Importer) Add(line int, p *ImportParams) error {
 }
 
 // Commit imports the keys that were added. First they are made durable bit by bit, where nobody sees them; one small commit
-// then makes them part of the store; at last they are put into memory bit by bit. Only the commit itself holds other
-// writers up. When Commit returns, all keys can be used; the first of them can a few seconds earlier. Its *Error may be an [*ImportError] of one row, whose Param is "line 17.token",
+// then makes them part of the store; at last they are put into memory: many at once, as a new base, few bit by bit. Only the
+// commit itself holds other writers up. When Commit returns, all keys can be used; some of them may be a moment earlier. Its *Error may be an [*ImportError] of one row, whose Param is "line 17.token",
 // if somebody else made a key with one of the tokens meanwhile.
 func (m *Importer) Commit(ctx context.Context) (*ImportSummary, error) {
 	sum := &ImportSummary{Keys: m.count, Counts: m.counts}

@@ -297,3 +297,18 @@ func (g *Gateway) environ() []string {
 	}
 	return append(env, g.env...)
 }
+
+// Resident is how many bytes of memory the process holds, 0 where that cannot be told.
+func (g *Gateway) Resident() int {
+	if g.cmd == nil {
+		return 0
+	}
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", g.cmd.Process.Pid))
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := strings.Cut(string(text), "VmRSS:")
+	var kilobytes int
+	_, _ = fmt.Sscan(rest, &kilobytes)
+	return kilobytes << 10
+}

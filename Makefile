@@ -50,7 +50,7 @@ bench-compare: ## what busy machines tell too, against the committed baseline: i
 .PHONY: bench-system
 bench-system: ## whole systems side by side (nginx, haproxy, wrk from Debian): hours; BENCH="-short" takes minutes
 	go run ./bench/system $(BENCH)
-	go run ./bench/chart bench/results.json
+	go run ./bench/chart bench/results.json README.md
 
 .PHONY: lint
 lint: ## format, vet and the linters of .golangci.yml

@@ -56,8 +56,8 @@ func token(n int) string {
 func (o *options) prepare(s *scenario) (*prepared, error) {
 	p := &prepared{
 		store: filepath.Join(o.dir, fmt.Sprintf("keys-%d.db", s.keys)), master: filepath.Join(o.dir, "master.key"),
-		catalog: filepath.Join(o.dir, "spec3.json"), requests: filepath.Join(o.dir, "requests.txt"),
-		nginx: filepath.Join(o.dir, "nginx.map"), haproxy: filepath.Join(o.dir, "haproxy.map"),
+		catalog: filepath.Join(o.dir, "spec3.json"), requests: filepath.Join(o.dir, fmt.Sprintf("requests-%d-%t-%d.txt", s.keys, s.zipf, s.bad)),
+		nginx: filepath.Join(o.dir, fmt.Sprintf("nginx-%d.map", s.keys)), haproxy: filepath.Join(o.dir, fmt.Sprintf("haproxy-%d.map", s.keys)),
 	}
 	if err := os.WriteFile(p.catalog, embedded.OpenAPISpec, 0o600); err != nil {
 		return nil, err
@@ -165,8 +165,12 @@ func (p *prepared) writeMaps(keys int) error {
 	return nil
 }
 
+// writeLines writes a file that is the same in each run, unless it is there.
 func writeLines(path string, write func(*bufio.Writer)) error {
-	f, err := os.Create(path)
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), "unfinished-*")
 	if err != nil {
 		return err
 	}
@@ -176,5 +180,8 @@ func writeLines(path string, write func(*bufio.Writer)) error {
 		f.Close()
 		return err
 	}
-	return f.Close()
+	if err := f.Close(); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
 }

@@ -37,6 +37,10 @@ bench: ## benchmarks beside the code, with allocations, after the guards on allo
 bench-log: ## the request log with RECORDS (default two million) over ten days, and twenty kills under load
 	KEYSTILE_BENCH_LOG=$(RECORDS) CGO_ENABLED=0 go test -count=1 -timeout 30m -run '^(TestBenchmark|TestKilledProcessLosesNothingOld)$$' ./requestlog/archive
 
+.PHONY: bench-pglog
+bench-pglog: ## the request log in PostgreSQL with RECORDS over ten days
+	KEYSTILE_BENCH_PGLOG=$(RECORDS) CGO_ENABLED=0 go test -count=1 -timeout 30m -v -run '^TestBenchmark$$' ./requestlog/pglog
+
 .PHONY: bench-compare
 bench-compare: ## what busy machines tell too, against the committed baseline: information, no verdict
 	CGO_ENABLED=0 go test -run '^$$' -bench 'Undisturbed' -benchtime 1x -count 6 ./caddymodule/ | tee bench/latest.out

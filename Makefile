@@ -42,6 +42,10 @@ bench-fleet: ## three gateways on a PostgreSQL: 500 revocations under load, then
 	KEYSTILE_TEST_FLEET_ROUNDS=500 CGO_ENABLED=0 go test -count=1 -v -timeout 30m -run '^TestFleetRevocation$$' ./cmd/keystile
 	KEYSTILE_TEST_FLEET_KEYS=1000000 KEYSTILE_TEST_FLEET_LAGS=500 CGO_ENABLED=0 go test -count=1 -v -timeout 30m -run '^TestFleetManyKeys$$' ./cmd/keystile
 
+.PHONY: bench-pglog
+bench-pglog: ## the request log in PostgreSQL with RECORDS over ten days
+	KEYSTILE_BENCH_PGLOG=$(RECORDS) CGO_ENABLED=0 go test -count=1 -timeout 30m -v -run '^TestBenchmark$$' ./requestlog/pglog
+
 .PHONY: bench-compare
 bench-compare: ## what busy machines tell too, against the committed baseline: information, no verdict
 	CGO_ENABLED=0 go test -run '^$$' -bench 'Undisturbed' -benchtime 1x -count 6 ./caddymodule/ | tee bench/latest.out

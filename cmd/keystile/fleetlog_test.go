@@ -150,7 +150,7 @@ func TestFleetLog(t *testing.T) {
 			t.Fatal("a tail shows nothing")
 		}
 	}
-	var sent []answered
+	var sent, firsts []answered
 	var stops []func() []answered
 	for _, m := range f.nodes {
 		stops = append(stops, m.requests(t, key.Token, nil))
@@ -158,6 +158,7 @@ func TestFleetLog(t *testing.T) {
 	time.Sleep(500 * time.Millisecond)
 	for _, stop := range stops {
 		list := stop()
+		firsts = append(firsts, list[:min(1, len(list))]...)
 		if len(list) < 10 {
 			t.Errorf("only %d requests were sent: this test shows nothing", len(list))
 		}
@@ -168,9 +169,8 @@ func TestFleetLog(t *testing.T) {
 	}
 	nodes := make(map[any]bool)
 	for i, m := range f.nodes {
-		for j := range 3 {
-			r := m.Admin.AwaitRecord(t, sent[j*len(sent)/3].id) // of each node
-			nodes[r["node"]] = true
+		for _, r := range firsts {
+			nodes[m.Admin.AwaitRecord(t, r.id)["node"]] = true
 		}
 		once(t, fmt.Sprintf("export of node %d", i), m.exported(t, "&key="+key.ID), sent)
 	}
@@ -319,7 +319,7 @@ func TestLogDatabaseAwayAtStart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer server.Close()
+	t.Cleanup(func() { _ = server.Close() }) // after the gateway, whose records are looked through at its end
 	dsn := server.Database(t)
 	if err := server.Stop(); err != nil {
 		t.Fatal(err)

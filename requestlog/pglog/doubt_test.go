@@ -32,7 +32,11 @@ func cutFrom(t *testing.T, dsn string, server *pgtest.Server) (*cutter, string) 
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = l.Close() })
-	address := func(dsn string) string { _, rest, _ := strings.Cut(dsn, "@"); a, _, _ := strings.Cut(rest, "/"); return a }
+	address := func(dsn string) string {
+		_, rest, _ := strings.Cut(dsn, "@")
+		a, _, _ := strings.Cut(rest, "/")
+		return a
+	}
 	c := &cutter{Listener: l, server: address(server.DSN("postgres"))}
 	go func() {
 		for {

@@ -3,9 +3,12 @@ package pglog
 import (
 	"bytes"
 	"encoding/json"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -179,4 +182,51 @@ func TestMarks(t *testing.T) {
 	if m.records() != 0 || !m.oldest().IsZero() {
 		t.Errorf("at the end there are %d records from %v", m.records(), m.oldest())
 	}
+}
+
+// fullDisk is the real file system, on which nothing can be written while full is set.
+type fullDisk struct {
+	requestlog.FS
+	full atomic.Bool
+}
+
+func (d *fullDisk) OpenFile(path string, flag int, perm fs.FileMode) (requestlog.File, error) {
+	f, err := d.FS.OpenFile(path, flag, perm)
+	if err != nil {
+		return nil, err
+	}
+	return &fullFile{f, d}, nil
+}
+
+type fullFile struct {
+	requestlog.File
+	disk *fullDisk
+}
+
+func (f *fullFile) Write(b []byte) (int, error) {
+	if f.disk.full.Load() {
+		n, _ := f.File.Write(b[:len(b)/2]) // what was left
+		return n, syscall.ENOSPC
+	}
+	return f.File.Write(b)
+}
+
+// TestFullDisk: while the node's disk is full, nothing is taken that is not kept; what was taken arrives.
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	o := options(t, pgtest.Shared(t).Database(t))
+	disk := &fullDisk{FS: requestlog.SystemFS()}
+	o.FS = disk
+	s := open(t, o)
+	var want []*requestlog.Record
+	for i, batch := range slices.Collect(slices.Chunk(requestlogtest.Records(1000, 11), 100)) {
+		disk.full.Store(i%3 == 1)
+		n, err := s.Write(batch)
+		if (err == nil) == disk.full.Load() {
+			t.Errorf("Write on a disk that is full %v: %v", disk.full.Load(), err)
+		}
+		want = append(want, batch[:n]...)
+	}
+	until(t, "what was taken arrives", s.empty)
+	same(t, s, want)
 }

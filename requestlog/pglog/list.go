@@ -23,7 +23,9 @@ func (s *Store) List(ctx context.Context, q requestlog.Query) (requestlog.Page, 
 	if err := ctx.Err(); err != nil {
 		return requestlog.Page{}, err
 	}
-	s.settle(ctx)
+	if q.After == "" { // what came since is not on a further page
+		s.settle(ctx)
+	}
 	return s.list(ctx, q)
 }
 

@@ -171,13 +171,14 @@ func Open(o Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{
-		o: o, place: postgres.Place(config), node: o.Node, asking: make(chan struct{}, maxQueries),
+		o: o, place: postgres.Place(config), node: o.Node,
 		days: make(map[int]bool), offsets: make(map[requestlog.JournalFile]int64), progress: make(chan struct{}),
 		urgent: make(chan struct{}, 1), finished: make(chan struct{}), house: make(chan struct{}), kick: make(chan struct{}, 1),
 	}
 	s.logger = o.Logger.With(zap.String("database", s.place))
 	s.bounds.Store(&bounds{o.Retention, o.MaxSize})
-	config.MaxConns = max(config.MaxConns, maxQueries+2)
+	config.MaxConns = max(config.MaxConns, 3) // one for the shipper, one for the housekeeper
+	s.asking = make(chan struct{}, min(config.MaxConns-2, maxQueries))
 	if s.pool, err = pgxpool.NewWithConfig(context.Background(), config); err != nil {
 		return nil, s.named(err)
 	}

@@ -67,7 +67,8 @@ func TestOperatingGuide(t *testing.T) {
 		"CONFIG=" + g.ConfigPath(),
 	}
 	site := gatetest.FreeAddr(t)
-	g.WriteConfig(t, gatetest.Config{Keystile: gatetest.Catalog, Sites: "http://" + site + " {\n\tbind 127.0.0.1\n\tkeystile\n\trespond ok\n}"}.Text(g.Gateway))
+	_, port, _ := strings.Cut(site, ":")
+	g.WriteConfig(t, gatetest.Config{Keystile: gatetest.Catalog, Sites: "http://:" + port + " {\n\tbind 127.0.0.1\n\tkeystile\n\trespond ok\n}"}.Text(g.Gateway))
 	g.Start(t)
 	account := g.Admin.CreateAccount(t, "Shop", "").ID
 	key := g.Admin.CreateKey(t, gatetest.Fields{"kind": "secret", "mode": "live", "account": account, "name": "server"})

@@ -60,6 +60,10 @@ bench-system: ## whole systems side by side (nginx, haproxy, wrk from Debian): h
 lint: ## format, vet and the linters of .golangci.yml
 	.ci/lint
 
+.PHONY: supply
+supply: ## vulnerabilities, licences, bill of materials, and two builds that must be one file; to .artifacts
+	.ci/supply
+
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (default 20s) each
 	.ci/fuzz $(FUZZTIME)

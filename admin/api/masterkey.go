@@ -45,8 +45,11 @@ type MasterKeyDone struct {
 
 type masterKeyInput struct{}
 
-type rotateMasterKeyInput struct {
-	KeepOld bool `json:"keep_old,omitempty" doc:"Keep the old keys in the keyset"`
+type rotateMasterKeyInput struct{ Body MasterKeyRotate }
+
+// MasterKeyRotate is the body of a rotation.
+type MasterKeyRotate struct {
+	KeepOld Optional[bool] `json:"keep_old,omitzero" doc:"Keep the old keys in the keyset, for backups that are sealed under them"`
 }
 
 // registerMasterKey adds what, like the backup, no admin token may do: it is for who has the machine.
@@ -87,7 +90,7 @@ func (a *API) registerMasterKey() {
 		method: http.MethodPost, path: "/v1/master_key/rotate", id: "rotate_master_key", tag: tag, summary: "Replace the master key",
 		description: "All steps at once, where one node uses the store. A rotation that was cut off is finished.",
 	}, func(c *call, in *rotateMasterKeyInput) (MasterKeyDone, error) {
-		done, err := a.Store.RotateMasterKey(c.ctx, c.actor, in.KeepOld)
+		done, err := a.Store.RotateMasterKey(c.ctx, c.actor, in.Body.KeepOld.Value)
 		return a.masterKeyDone(c, done, err)
 	})
 }

@@ -25,10 +25,11 @@ func TestMasterKeyCalls(t *testing.T) {
 		t.Errorf("got %+v", state)
 	}
 	for _, step := range []string{"add", "rotate"} {
-		f.do("POST", "/v1/master_key/"+step, nil).want(409)
+		f.do("POST", "/v1/master_key/"+step, nil).fails(409, "conflict", "")
 	}
+	f.do("POST", "/v1/master_key/rotate", map[string]any{"keep_old": true}).fails(409, "conflict", "")
 	for _, step := range []string{"promote", "prune", "reload"} { // nothing to do
 		f.ok("POST", "/v1/master_key/"+step, nil)
 	}
-	f.do("POST", "/v1/master_key/rotate", map[string]any{"keep": true}).want(400)
+	f.do("POST", "/v1/master_key/rotate", map[string]any{"keep": true}).fails(400, "parameter_unknown", "keep")
 }

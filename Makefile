@@ -7,6 +7,8 @@ BIN   ?= bin/keystile
 TOOLS := go tool -modfile=.ci/tools/go.mod
 FUZZTIME ?= 20s
 RECORDS ?= 2000000
+LOAD ?= 10s
+SOAK ?= 30m
 
 .PHONY: help
 help: ## list the targets
@@ -55,6 +57,14 @@ bench-compare: ## what busy machines tell too, against the committed baseline: i
 bench-system: ## whole systems side by side (nginx, haproxy, wrk from Debian): hours; BENCH="-short" takes minutes
 	go run ./bench/system $(BENCH)
 	go run ./bench/chart bench/results.json README.md
+
+.PHONY: load
+load: ## seven attacks on the running binary, and what a good customer notices of each (LOAD=10s each)
+	KEYSTILE_LOAD=$(LOAD) CGO_ENABLED=0 go test -count=1 -timeout 30m -v -run '^TestGoodTrafficUnderAttack$$' ./cmd/keystile | grep -E '^ .*\||^(---|ok|FAIL)'
+
+.PHONY: soak
+soak: ## SOAK (default 30m) of churn, reloads, revocations and kills, with a checker that knows what should have happened
+	go run ./bench/soak -for $(SOAK)
 
 .PHONY: lint
 lint: ## format, vet and the linters of .golangci.yml

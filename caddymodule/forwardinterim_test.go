@@ -35,3 +35,16 @@ func TestManyInterimAnswers(t *testing.T) {
 		t.Errorf("after 103 without end: %v, %v, want 502", res, err)
 	}
 }
+
+// TestAnswerWithoutStatus: a backend that answers "000" made the server panic, and the client had no answer, by both ways. FuzzBackendAnswer
+// found it.
+func TestAnswerWithoutStatus(t *testing.T) {
+	for _, status := range []string{"000", "001", "099"} {
+		w := newTwoWays(t, func() string { return "HTTP/1.1 " + status + " Nothing\r\nContent-Length: 4\r\n\r\nfine" })
+		for _, site := range w.sites {
+			if got := w.ask(t, site, status); got.status != http.StatusBadGateway || got.broken {
+				t.Errorf("status %s: got %+v, want 502", status, got)
+			}
+		}
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -83,7 +84,10 @@ func (s *Store) dropCopy(err error) {
 		s.logger.Error("keeping a copy of the key store for a start without the database", zap.Error(err))
 	}
 	if k.current != nil {
-		_ = errors.Join(k.current.stamp(time.Time{}), k.current.close())
+		if k.current.stamp(time.Time{}) != nil {
+			_ = os.Remove(k.path) // a disk that cannot take this may yet take that; else the copy is believed until it is too old
+		}
+		_ = k.current.close()
 		k.current = nil
 	}
 	k.wanted = true

@@ -78,7 +78,12 @@ type overloaded struct {
 
 func newOverloaded(t *testing.T) *overloaded {
 	t.Helper()
-	o := &overloaded{Gateway: gatetest.New(t), backend: gatetest.NewBackend(t, "echo")}
+	return newOverloadedOn(t, gatetest.New(t))
+}
+
+func newOverloadedOn(t *testing.T, g *gatetest.Gateway) *overloaded {
+	t.Helper()
+	o := &overloaded{Gateway: g, backend: gatetest.NewBackend(t, "echo")}
 	var sites strings.Builder
 	site := func(word string) string {
 		port := gatetest.FreePort(t)

@@ -230,6 +230,15 @@ func (g *Gateway) Kill(tb testing.TB) {
 	g.cmd = nil
 }
 
+// PID is the number of the running process.
+func (g *Gateway) PID(tb testing.TB) int {
+	tb.Helper()
+	if g.cmd == nil {
+		tb.Fatal("the gateway does not run")
+	}
+	return g.cmd.Process.Pid
+}
+
 // Signal sends a signal to the process, as SIGSTOP.
 func (g *Gateway) Signal(tb testing.TB, sig syscall.Signal) {
 	tb.Helper()

@@ -77,14 +77,14 @@ func (s *Store) sighted(ctx context.Context, at Sighting) error {
 		s.confirm(at.At)
 		return nil
 	case at.Head.Revision > head.Revision:
-		ctx, cancel := context.WithTimeout(ctx, commitTimeout)
-		defer cancel()
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if s.closed {
 			return nil
 		}
 		if s.pending != nil { // it holds the index; the backend knows what became of it
+			ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+			defer cancel()
 			return s.settleLocked(ctx)
 		}
 		if err := s.catchUpLocked(ctx); err != nil {
@@ -118,7 +118,12 @@ func (s *Store) catchUpLocked(ctx context.Context) error {
 	if err := s.meetLocked(ctx); err != nil {
 		return err
 	}
-	a := &application{store: s}
+	// An import of a million keys takes as long as it takes. What must not last is that nothing arrives.
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	idle := time.AfterFunc(commitTimeout, func() { cancel(context.DeadlineExceeded) })
+	defer idle.Stop()
+	a := &application{store: s, idle: idle}
 	defer a.abort()
 	head, err := s.shared.Changes(ctx, s.head.Revision, a.apply)
 	if err != nil {
@@ -186,12 +191,14 @@ type application struct {
 	newer   int    // of them were not in memdb before
 	newKeys int
 	due     bool
+	idle    *time.Timer // ends it when nothing comes any more
 
 	rows  []Row // all of them, for the copy, unless there are too many
 	bytes int
 }
 
 func (a *application) apply(rows []Row) error {
+	a.idle.Reset(commitTimeout)
 	if a.txn != nil {
 		a.publish(a.store.head)
 	}
@@ -229,6 +236,13 @@ func (a *application) row(r Row) error {
 			return nil
 		}
 		return a.txn.Delete(table, old)
+	}
+	if was, ok := old.(*Key); ok {
+		// An import that could not be applied to its end comes once more: what is there already costs little then.
+		if k, err := decodeKey(a.store.intern, r.ID, r.Data); err == nil && k.Revision <= was.Revision {
+			a.store.ids.seen(r.ID)
+			return nil
+		}
 	}
 	if err := a.store.loadRow(a.txn, r, &a.found); err != nil {
 		return err

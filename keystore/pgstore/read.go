@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -122,7 +123,7 @@ func (s *Store) eventBatch(ctx context.Context, query string, first, last uint64
 	})
 }
 
-// Changes calls rows for what was written after a revision. All is of one moment.
+// Changes calls rows for what was written after a revision.
 func (s *Store) Changes(ctx context.Context, after uint64, rows func([]keystore.Row) error) (head keystore.Head, err error) {
 	if err := s.prepare(ctx); err != nil {
 		return head, err
@@ -206,14 +207,36 @@ func (s *Store) manyChanges(ctx context.Context, after uint64, rows func([]keyst
 		if err := each(ctx, tx, `SELECT tbl, id, data FROM keystile_rows WHERE revision > $1 ORDER BY revision`, add, int64(after)); err != nil {
 			return err
 		}
+		ahead, looked := head.Revision, time.Now()
 		err := each(ctx, tx, `SELECT r.tbl, r.id, r.data FROM keystile_stages s JOIN keystile_rows r ON r.stage = s.id
-			WHERE s.revision > $1`, add, int64(after))
+			WHERE s.revision > $1`, func(found pgx.Rows) error {
+			if err := add(found); err != nil || len(batch) > 0 || time.Since(looked) < lookAheadInterval {
+				return err
+			}
+			err := s.lookAhead(ctx, &ahead, rows)
+			looked = time.Now()
+			return err
+		}, int64(after))
 		if err == nil && len(batch) > 0 {
 			err = rows(batch)
 		}
 		return err
 	})
 	return head, err
+}
+
+// lookAheadInterval is how long those who revoke a key wait for an import that is being handed on.
+const lookAheadInterval = 50 * time.Millisecond
+
+// lookAhead hands on what was committed after a revision while older rows are still on their way, if it is little.
+func (s *Store) lookAhead(ctx context.Context, after *uint64, rows func([]keystore.Row) error) error {
+	var head keystore.Head
+	few, whole, err := s.fewChanges(ctx, *after, &head)
+	if err != nil || !whole || len(few) == 0 {
+		return err
+	}
+	*after = head.Revision
+	return rows(few)
 }
 
 // Meta is a small value, nil if there is none.

@@ -18,8 +18,8 @@ const foldAtLeast = 1 << 13
 // foldBatch is how many keys are put into memdb, or taken out of it, while other writers wait: some milliseconds.
 const foldBatch = 500
 
-// room is how many keys memdb may hold in front of the base. To make a base costs a microsecond or less per key in it.
-func (b *keyBase) room() int { return max(foldAtLeast, len(b.rows)/16) }
+// room is how many keys memdb may hold in front of the base: at 2.5 kB each, beside a base of 300 bytes a key.
+func (b *keyBase) room() int { return max(foldAtLeast, len(b.rows)/8) }
 
 func (s *Store) wakeFolding() {
 	select {

@@ -112,21 +112,23 @@ func (p *prepared) fillStore(keys int) (err error) {
 	}
 	p.account = accounts[len(accounts)-1]
 	rights := policy.NewPermissions(map[string]policy.Access{"charge": policy.AccessRead, "customer": policy.AccessRead, "price": policy.AccessRead, "line_item": policy.AccessRead})
-	const batch = 10_000
-	for at := 0; at < keys; at += batch {
-		rows := make([]keystore.ImportParams, 0, batch)
-		for i := at; i < min(at+batch, keys); i++ {
-			t := token(i)
-			rows = append(rows, keystore.ImportParams{
-				KeyParams: keystore.KeyParams{Account: accounts[i%len(accounts)], Kind: policy.KindRestricted, Mode: policy.ModeLive, Name: fmt.Sprint("service ", i%100), Permissions: rights},
-				Digest:    policy.DigestOf(t), Last4: t[len(t)-4:],
-			})
-		}
-		if _, err := store.ImportKeys(ctx, by, rows); err != nil {
+	m, err := store.BeginImport(by, false)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	for i := range keys {
+		t := token(i)
+		err := m.Add(i+1, &keystore.ImportParams{
+			KeyParams: keystore.KeyParams{Account: accounts[i%len(accounts)], Kind: policy.KindRestricted, Mode: policy.ModeLive, Name: fmt.Sprint("service ", i%100), Permissions: rights},
+			Digest:    policy.DigestOf(t), Last4: t[len(t)-4:],
+		})
+		if err != nil {
 			return err
 		}
 	}
-	return nil
+	_, err = m.Commit(ctx)
+	return err
 }
 
 // writeRequests draws the load.

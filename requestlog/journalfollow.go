@@ -81,3 +81,6 @@ func readLine(in *bufio.Reader) ([]byte, error) {
 	}
 	return long, err
 }
+
+// Drop takes a sealed file out of the journal and leaves it on the disk, for Forget or SetAside to follow.
+func (j *Journal) Drop(path string) { j.drop(path) }

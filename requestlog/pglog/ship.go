@@ -161,36 +161,52 @@ func (s *Store) waiting() zap.Field {
 	return zap.Int64("waiting_bytes", total-shipped)
 }
 
-// all ships every file as far as it is written, and deletes those that are done with.
+// errReading says that a file of the journal cannot be read just now.
+var errReading = errors.New("reading the journal")
+
+// all ships every file as far as it is written, and deletes those that are done with. One that cannot be read is not in the way
+// of the others.
 func (w *shipper) all(ctx context.Context) error {
+	var unread error
 	for _, f := range w.journal.JournalFiles() {
-		for {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			w.mu.Lock()
-			offset := w.offsets[f.JournalFile]
-			w.mu.Unlock()
-			if offset >= f.Size {
-				break
-			}
-			if err := w.part(ctx, f, offset); err != nil {
-				return err
-			}
-		}
-		if f.Sealed {
+		err := w.file(ctx, f)
+		switch {
+		case errors.Is(err, errReading):
+			unread = err
+		case err != nil:
+			return err
+		case f.Sealed:
 			w.forget(f)
 		}
 	}
-	return nil
+	return unread
+}
+
+// file ships what a file has and was not shipped yet.
+func (w *shipper) file(ctx context.Context, f requestlog.FileState) error {
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		w.mu.Lock()
+		offset := w.offsets[f.JournalFile]
+		w.mu.Unlock()
+		if offset >= f.Size {
+			return nil
+		}
+		if err := w.part(ctx, f, offset); err != nil {
+			return err
+		}
+	}
 }
 
 // part ships a batch of a file.
 func (w *shipper) part(ctx context.Context, f requestlog.FileState, offset int64) error {
 	records := make([]*requestlog.Record, 0, 256)
+	expired := uint64(0)
 	next, skipped, err := w.journal.ReadFrom(f.JournalFile, offset, batchBytes, func(r *requestlog.Record) bool {
 		if w.tooOld(r) {
-			w.expired.Add(1)
+			expired++
 			return true
 		}
 		c := *r
@@ -202,11 +218,8 @@ func (w *shipper) part(ctx context.Context, f requestlog.FileState, offset int64
 		w.errors.Add(1)
 		w.logger.Error("request log: a file of the journal was deleted before all of it was in the database", zap.String("file", f.Path))
 		next = f.Size
-	case err != nil:
-		return fmt.Errorf("reading the journal: %w", err)
-	case skipped > 0:
-		w.skipped.Add(uint64(skipped))
-		w.damaged[f.JournalFile] = true
+	case err != nil && next == offset:
+		return fmt.Errorf("%w: %w", errReading, err)
 	}
 	if len(records) > 0 {
 		if err := w.bring(ctx, records, w.doubt || w.earlier[f.JournalFile]); err != nil {
@@ -216,6 +229,11 @@ func (w *shipper) part(ctx context.Context, f requestlog.FileState, offset int64
 		w.doubt = false
 		w.batches.Add(1)
 	}
+	if skipped > 0 {
+		w.skipped.Add(uint64(skipped))
+		w.damaged[f.JournalFile] = true
+	}
+	w.expired.Add(expired)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.offsets[f.JournalFile] = next
@@ -236,6 +254,11 @@ func (s *Store) tooOld(r *requestlog.Record) bool {
 
 // forget deletes a file that is in the database, or, if a part of it could not be read, gives it another name.
 func (w *shipper) forget(f requestlog.FileState) {
+	w.mu.Lock()
+	w.journal.Drop(f.Path) // together with the counts, so that nobody finds the places moved back
+	delete(w.offsets, f.JournalFile)
+	w.gone += f.Size
+	w.mu.Unlock()
 	var err error
 	if w.damaged[f.JournalFile] {
 		w.aside.Add(1)
@@ -250,10 +273,6 @@ func (w *shipper) forget(f requestlog.FileState) {
 	}
 	delete(w.earlier, f.JournalFile)
 	delete(w.damaged, f.JournalFile)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	delete(w.offsets, f.JournalFile)
-	w.gone += f.Size
 }
 
 // settle waits until what was written before can be seen by a query, within bounds.

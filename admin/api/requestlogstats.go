@@ -21,9 +21,9 @@ type RequestLogStats struct {
 	Errors   uint64 `json:"errors" doc:"Failed writes, syncs and deletions"`
 	Skipped  uint64 `json:"skipped" doc:"Unreadable lines met"`
 	SetAside uint64 `json:"set_aside" doc:"Damaged files that were taken out of the log and kept under another name"`
-	Files    int    `json:"files"`
-	Sealed   int    `json:"sealed" doc:"Those of them that are in their final form"`
-	Bytes    int64  `json:"bytes" doc:"Of those files"`
+	Files    int    `json:"files" doc:"Of this node, and the days of a database"`
+	Sealed   int    `json:"sealed" doc:"Those of them that are in their final form, or days"`
+	Bytes    int64  `json:"bytes" doc:"Of all of them"`
 
 	Backlog *RequestLogBacklog `json:"backlog,omitempty" doc:"Of a request log in a database; absent for files"`
 }

@@ -2,12 +2,15 @@ package pglog
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"net"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/keystile/keystile/keystore/pgstore/pgtest"
 	"github.com/keystile/keystile/requestlog"
@@ -198,4 +201,28 @@ func TestClearedDatabase(t *testing.T) {
 	if got := all(t, s, requestlog.Filter{}); len(got) < 100 {
 		t.Errorf("%d records are there, want the last hundred at least", len(got))
 	}
+}
+
+// TestAbandonedQuery: the server hears of it when the caller of a query goes away, and ends the work.
+func TestAbandonedQuery(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.Shared(t).Database(t)
+	o := options(t, dsn)
+	o.QueryTime = 10 * time.Minute
+	s := open(t, o)
+	ctx, leave := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- s.ask(ctx, `SELECT pg_sleep(600)`, nil, func(rows pgx.Rows) error { rows.Next(); return nil })
+	}()
+	conn := connect(t, dsn)
+	running := func() bool {
+		return number(t, conn, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'active' AND query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid()`) > 0
+	}
+	until(t, "the query runs", running)
+	leave()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("the query ends with %v", err)
+	}
+	until(t, "the server has ended it", func() bool { return !running() })
 }

@@ -101,6 +101,7 @@ func (s *Store) retain(ctx context.Context) error {
 	var old []int
 	kept := 0
 	filled := false // a day with records was met: days made ahead have none
+	full := false   // no older day fits: a smaller one behind it would leave a hole
 	for _, d := range days {
 		// The clock of a node may have been far ahead: then such a day would stay for years.
 		end := dayBegin(d.day + 1)
@@ -111,7 +112,8 @@ func (s *Store) retain(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if end.Add(b.age).Before(s.o.Now()) || filled && total+size > b.size {
+		full = full || filled && total+size > b.size
+		if full || end.Add(b.age).Before(s.o.Now()) {
 			old = append(old, d.day)
 			continue
 		}

@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.uber.org/zap"
 
@@ -177,6 +179,10 @@ func Open(o Options) (*Store, error) {
 	}
 	s.logger = o.Logger.With(zap.String("database", s.place))
 	s.bounds.Store(&bounds{o.Retention, o.MaxSize})
+	// A caller who goes away takes the work for them along: the server is told, and has a moment to answer.
+	config.ConnConfig.BuildContextWatcherHandler = func(conn *pgconn.PgConn) ctxwatch.Handler {
+		return &pgconn.CancelRequestContextWatcherHandler{Conn: conn, DeadlineDelay: time.Second}
+	}
 	config.MaxConns = max(config.MaxConns, 3) // one for the shipper, one for the housekeeper
 	s.asking = make(chan struct{}, min(config.MaxConns-2, maxQueries))
 	if s.pool, err = pgxpool.NewWithConfig(context.Background(), config); err != nil {

@@ -55,7 +55,7 @@ func (p logPlace) open(t logTuning, logger *zap.Logger) (requestlog.Store, error
 	return store, nil
 }
 
-// resolveLog finds out where request records are.
+// resolve finds out where request records are.
 func (c *RequestLogConfig) resolve(repl *caddy.Replacer, data string) (p logPlace, err error) {
 	switch c.Backend {
 	case "", requestLogArchive:

@@ -70,7 +70,7 @@ func TestHostileFilters(t *testing.T) {
 	for i := range many {
 		many[i] = fmt.Sprintf("acct_%d", i)
 	}
-	filters = append(filters, requestlog.Filter{Within: append(many, texts...)}, requestlog.Filter{Within: many}, requestlog.Filter{Client: netip.MustParsePrefix("::/0")},
+	filters = append(filters, requestlog.Filter{Within: slices.Concat(many, texts)}, requestlog.Filter{Within: many}, requestlog.Filter{Client: netip.MustParsePrefix("::/0")},
 		requestlog.Filter{Client: netip.MustParsePrefix("0.0.0.0/0"), StatusMin: 400, StatusMax: 599})
 	for _, f := range filters {
 		want := 0

@@ -156,7 +156,7 @@ func (a *App) take(config resolved) (err error) {
 	if a.run.settings.lockout, err = take(&a.run.held, poolKey{kind: "lockout"}, newLockout); err != nil {
 		return err
 	}
-	master := masterSource{file: config.masterFile, env: config.masterEnv}
+	master := masterSource{file: config.masterFile, env: config.masterEnv, kms: config.masterKMS}
 	if a.run.store, err = takeStore(&a.run.held, config.store, master); err != nil {
 		return err
 	}

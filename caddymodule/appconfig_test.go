@@ -127,6 +127,8 @@ func TestResolvePlaces(t *testing.T) {
 		{name: "a log in a database with a directory", app: App{RequestLog: &RequestLogConfig{Backend: "postgres", Dir: "x", DSN: "postgres://h/d"}}, err: `request_log: dir is of a "archive" request log`},
 		{name: "empty placeholder", app: App{Store: &StoreConfig{Path: "{env.KEYSTILE_TEST_NOT_SET}/keys.db"}}, err: "store: path: "},
 		{name: "two master keys", app: App{MasterKey: &MasterKeyConfig{File: "a", Env: "B"}}, err: "exclude each other"},
+		{name: "two master keys, one of a service", app: App{MasterKey: &MasterKeyConfig{File: "a", KMS: "aws-kms://x"}}, err: "exclude each other"},
+		{name: "no key of a service", app: App{MasterKey: &MasterKeyConfig{KMS: "aws-kms://alias/x"}}, err: "want aws-kms://arn"},
 		{name: "a master key in the config", app: App{MasterKey: &MasterKeyConfig{Env: "{$SECRET}"}}, err: "takes the name"},
 		{
 			name: "the master key is the store",

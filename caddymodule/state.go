@@ -8,11 +8,13 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/tink-crypto/tink-go/v2/tink"
 
 	"github.com/keystile/keystile/admin/api"
 	"github.com/keystile/keystile/admin/auth"
 	"github.com/keystile/keystile/admin/webhook"
 	"github.com/keystile/keystile/keystore"
+	"github.com/keystile/keystile/keystore/awskms"
 )
 
 // pool keeps what outlives a config load: the key store with its cache, the request log with its queue, the throttle and
@@ -85,12 +87,15 @@ type sharedStore struct {
 	closed      bool
 }
 
-// masterSource says where a master keyset comes from. Exactly one field is set.
-type masterSource struct{ file, env string }
+// masterSource says where a master keyset comes from: a file, perhaps encrypted by a key of a service, or a variable.
+type masterSource struct{ file, env, kms string }
 
 func (m masterSource) String() string {
 	if m.env != "" {
 		return "environment variable " + m.env
+	}
+	if m.kms != "" {
+		return m.kms
 	}
 	return "file " + m.file
 }
@@ -98,6 +103,11 @@ func (m masterSource) String() string {
 func (m masterSource) key() keystore.MasterKey {
 	if m.env != "" {
 		return keystore.MasterKeyEnv(m.env)
+	}
+	if m.kms != "" {
+		return keystore.MasterKeyWrapped(m.file, m.kms, func(ctx context.Context) (tink.AEADWithContext, error) {
+			return awskms.Connect(ctx, m.kms)
+		})
 	}
 	return keystore.MasterKeyFile(m.file)
 }

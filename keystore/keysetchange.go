@@ -113,7 +113,7 @@ func (f masterKeyFile) replace(was, next *keyset.Handle) error {
 		return err
 	}
 	if !sameKeys(there, was) {
-		return fmt.Errorf("%v holds other keys than the ones in use: run `keystile master-key reload` first; nothing was changed", f)
+		return otherKeys(f)
 	}
 	text, err := writeKeyset(next)
 	if err != nil {
@@ -124,6 +124,10 @@ func (f masterKeyFile) replace(was, next *keyset.Handle) error {
 		return fmt.Errorf("%v cannot be written: %w", f, err)
 	}
 	return nil
+}
+
+func otherKeys(source fmt.Stringer) error {
+	return fmt.Errorf("%v holds other keys than the ones in use: run `keystile master-key reload` first; nothing was changed", source)
 }
 
 // pendingSuffix is what a new master key file has behind its name until it is in place.

@@ -57,6 +57,16 @@ type masterKeyFile string
 func (f masterKeyFile) String() string { return fmt.Sprintf("the master key file %q", string(f)) }
 
 func (f masterKeyFile) load() (*keyset.Handle, error) {
+	text, err := f.read()
+	defer func() { clear(text) }() // what can be wiped is
+	if err != nil {
+		return nil, err
+	}
+	return readKeyset(f, text)
+}
+
+// read is the content of the file, once it is judged.
+func (f masterKeyFile) read() ([]byte, error) {
 	info, err := os.Stat(string(f)) // follows links: mounted secrets are some
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -66,6 +76,11 @@ func (f masterKeyFile) load() (*keyset.Handle, error) {
 	case !info.Mode().IsRegular(): // before it is opened: a pipe would wait for a writer
 		return nil, fmt.Errorf("%v is not a regular file", f)
 	}
+	return f.readOpen()
+}
+
+// readOpen opens the file, judges it, and reads it.
+func (f masterKeyFile) readOpen() ([]byte, error) {
 	file, err := os.Open(string(f))
 	if err != nil {
 		return nil, fmt.Errorf("%v cannot be read: %w", f, err)
@@ -75,11 +90,11 @@ func (f masterKeyFile) load() (*keyset.Handle, error) {
 		return nil, err
 	}
 	text, err := io.ReadAll(io.LimitReader(file, maxKeyset))
-	defer func() { clear(text) }() // what can be wiped is
 	if err != nil {
+		clear(text)
 		return nil, fmt.Errorf("%v cannot be read: %w", f, err)
 	}
-	return readKeyset(f, text)
+	return text, nil
 }
 
 // maxKeyset bounds what is read for a keyset, in bytes.

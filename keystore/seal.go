@@ -75,7 +75,7 @@ func openSealer(ctx context.Context, o *Options, meta func(context.Context, stri
 		return nil, fmt.Errorf("opening the key store: reading what its master key is: %w", err)
 	}
 	_, shared := o.Backend.(Shared)
-	if f, ok := o.MasterKey.(masterKeyFile); ok {
+	if f, ok := o.MasterKey.(interface{ tidy() error }); ok {
 		if err := f.tidy(); err != nil {
 			return nil, err
 		}

@@ -34,8 +34,8 @@ func onSmallDisk(t *testing.T) *diskBed {
 	var mounted string
 	t.Cleanup(func() {
 		if mounted != "" {
-			if err := syscall.Unmount(mounted, 0); err != nil {
-				t.Errorf("unmounting %s: %v", mounted, err)
+			if out, err := asRoot("umount", mounted).CombinedOutput(); err != nil {
+				t.Errorf("unmounting %s: %v\n%s", mounted, err, out)
 			}
 		}
 	})
@@ -44,11 +44,20 @@ func onSmallDisk(t *testing.T) *diskBed {
 	if err := os.Mkdir(data, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := syscall.Mount("none", data, "tmpfs", syscall.MS_NOSUID|syscall.MS_NODEV, "size=8m,mode=0700"); err != nil {
-		t.Fatalf("this test fills a file system of its own, which it mounts (tmpfs, 8 MiB), and needs to be root or to have CAP_SYS_ADMIN: %v", err)
+	options := fmt.Sprintf("nosuid,nodev,size=8m,mode=0700,uid=%d", os.Geteuid())
+	if out, err := asRoot("mount", "-t", "tmpfs", "-o", options, "none", data).CombinedOutput(); err != nil {
+		t.Fatalf("this test fills a file system of its own, which it mounts (tmpfs, 8 MiB), and needs to be root, or sudo, with CAP_SYS_ADMIN: %v\n%s", err, out)
 	}
 	mounted = data
 	return newDiskBed(t, g)
+}
+
+// asRoot is a command that only root may run.
+func asRoot(name string, args ...string) *exec.Cmd {
+	if os.Geteuid() == 0 {
+		return exec.Command(name, args...)
+	}
+	return exec.Command("sudo", append([]string{"-n", name}, args...)...)
 }
 
 func newDiskBed(t *testing.T, g *gatetest.Gateway) *diskBed {
@@ -170,8 +179,7 @@ func TestFullDisk(t *testing.T) {
 // the system calls themselves, on the key store and on the file that the request log writes to.
 func (b *diskBed) onBadDisk(t *testing.T, calls, inject string) (over func()) {
 	t.Helper()
-	strace, err := exec.LookPath("strace")
-	if err != nil {
+	if _, err := exec.LookPath("strace"); err != nil {
 		t.Fatalf("disk errors are injected by strace (see .ci/deps): %v", err)
 	}
 	args := []string{"-f", "-o", "/dev/null", "-p", strconv.Itoa(b.PID(t)), "-e", "trace=" + calls, "-e", "inject=" + calls + ":" + inject, "-P", b.StorePath()}
@@ -182,7 +190,7 @@ func (b *diskBed) onBadDisk(t *testing.T, calls, inject string) (over func()) {
 	for _, path := range journals {
 		args = append(args, "-P", path)
 	}
-	cmd := exec.Command(strace, args...)
+	cmd := asRoot("strace", args...)
 	said, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -195,7 +203,7 @@ func (b *diskBed) onBadDisk(t *testing.T, calls, inject string) (over func()) {
 		if line = in.Text(); strings.Contains(line, "attached") {
 			go func() { _, _ = io.Copy(io.Discard, said) }()
 			return func() {
-				_ = cmd.Process.Signal(syscall.SIGINT)
+				_ = asRoot("kill", "-INT", strconv.Itoa(cmd.Process.Pid)).Run()
 				_ = cmd.Wait()
 			}
 		}

@@ -217,12 +217,14 @@ func (b *loadBed) crowd(ctx context.Context, t *testing.T, ready func(), n int, 
 	}
 	ready()
 	for ctx.Err() == nil {
-		for _, c := range conns {
-			if drip != "" {
+		for i, c := range conns {
+			if drip != "" && ctx.Err() == nil {
 				_, _ = io.WriteString(c, drip) // a server that has had enough closes
 			}
+			if i%20 == 0 { // evenly: what comes all at once is a measurement of this process
+				wait(ctx, 2*time.Millisecond)
+			}
 		}
-		wait(ctx, 100*time.Millisecond)
 	}
 }
 
@@ -276,7 +278,7 @@ func (b *loadBed) hugeHeads(ctx context.Context, t *testing.T, ready func()) {
 				if err == nil && answer.Status != http.StatusRequestHeaderFieldsTooLarge {
 					t.Errorf("a head of a MiB got %d, want 431", answer.Status)
 				}
-				wait(ctx, 10*time.Millisecond)
+				wait(ctx, 100*time.Millisecond)
 			}
 		})
 	}
@@ -302,7 +304,6 @@ func (b *loadBed) rapidReset(ctx context.Context, t *testing.T, ready func()) {
 					t.Error(err)
 					return
 				}
-				wait(ctx, 100*time.Millisecond)
 			}
 		})
 	}
@@ -326,6 +327,10 @@ func resetStreams(ctx context.Context, site, token string, n int) error {
 		_ = encoder.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]})
 	}
 	for id := uint32(1); id < uint32(2*n) && ctx.Err() == nil; id += 2 {
+		if id%100 == 99 { // evenly
+			_ = out.Flush()
+			wait(ctx, 5*time.Millisecond)
+		}
 		if framer.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: []byte(block.String()), EndHeaders: true, EndStream: true}) != nil ||
 			framer.WriteRSTStream(id, http2.ErrCodeCancel) != nil {
 			return nil // the server has had enough: so it should
@@ -354,9 +359,9 @@ func (b *loadBed) stuff(ctx context.Context, t *testing.T, ready func(), address
 			}
 			defer conn.Close()
 			in := bufio.NewReader(conn)
-			tick := time.NewTicker(20 * time.Millisecond)
+			tick := time.NewTicker(4 * time.Millisecond)
 			defer tick.Stop()
-			const batch = 25
+			const batch = 5
 			for i := n; ctx.Err() == nil; {
 				<-tick.C
 				var text strings.Builder

@@ -77,16 +77,6 @@ func (b *diskBed) served(t *testing.T, when string, n int) {
 	}
 }
 
-// counted waits until every record is stored or given up, and compares the counts with each other and with what is listed.
-func (b *diskBed) counted(t *testing.T) {
-	t.Helper()
-	awaitMetric(t, b.Gateway, queuedMetric, 0)
-	m := readMetrics(t, b.Gateway)
-	if m[appendedMetric] != m[storedMetric]+m[droppedMetric] {
-		t.Errorf("%d records appended, %d stored, %d dropped", m[appendedMetric], m[storedMetric], m[droppedMetric])
-	}
-}
-
 // fill writes a file until there is no room left.
 func fill(t *testing.T, dir string) (path string) {
 	t.Helper()
@@ -169,7 +159,7 @@ func TestFullDisk(t *testing.T) {
 		t.Errorf("the deleted key: %+v, %v", answer, err)
 	}
 	b.served(t, "with room again", 50)
-	b.counted(t)
+	awaitAccounted(t, b.Gateway)
 	if requests, _ := b.listed(t); requests < 100 {
 		t.Errorf("%d records are listed, want those from before and after", requests)
 	}
@@ -246,7 +236,7 @@ func TestDiskErrors(t *testing.T) {
 				t.Errorf("a key whose deletion was acknowledged: %+v, %v, want 401", answer, err)
 			}
 			b.served(t, "after", 20)
-			b.counted(t)
+			awaitAccounted(t, b.Gateway)
 		})
 	}
 }
@@ -282,5 +272,5 @@ func TestSlowDisk(t *testing.T) {
 		t.Errorf("the deleted key: %+v, %v", answer, err)
 	}
 	over()
-	b.counted(t)
+	awaitAccounted(t, b.Gateway)
 }

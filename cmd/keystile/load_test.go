@@ -107,7 +107,7 @@ func TestGoodTrafficUnderAttack(t *testing.T) {
 	if b.stuffed.Load() == 0 || b.slowed.Load() == 0 {
 		t.Errorf("%d tries of stuffing were refused as invalid, %d for being too many, want both", b.stuffed.Load(), b.slowed.Load())
 	}
-	b.accounted(t)
+	awaitAccounted(t, b.Gateway)
 }
 
 // memoryLimit is what the process may have, in KiB: its limit is 256 MiB of Go's memory. The race detector takes several times as much.
@@ -182,15 +182,6 @@ func (b *loadBed) customer(t *testing.T, length time.Duration) (took []time.Dura
 // part is a percentile of sorted times.
 func part(sorted []time.Duration, percent int) time.Duration {
 	return sorted[min(len(sorted)-1, len(sorted)*percent/100)].Round(10 * time.Microsecond)
-}
-
-// accounted wants a record, or a count, of every request.
-func (b *loadBed) accounted(t *testing.T) {
-	t.Helper()
-	awaitMetric(t, b.Gateway, queuedMetric, 0)
-	if m := readMetrics(t, b.Gateway); m[appendedMetric] != m[storedMetric]+m[droppedMetric] || m[appendedMetric] == 0 {
-		t.Errorf("%d records appended, %d stored, %d dropped", m[appendedMetric], m[storedMetric], m[droppedMetric])
-	}
 }
 
 // crowd opens connections, and tells each a byte more of something every now and then.

@@ -97,7 +97,11 @@ func (w *twoWays) ask(t *testing.T, site, text string) clientAnswer {
 func switchesProtocol(answer string) bool {
 	for in := bufioReader(answer); ; {
 		res, err := http.ReadResponse(in, &http.Request{Method: "GET"})
-		if err != nil || res.StatusCode >= 200 {
+		if err != nil {
+			return false
+		}
+		res.Body.Close()
+		if res.StatusCode >= 200 {
 			return false
 		}
 		if res.StatusCode == http.StatusSwitchingProtocols {

@@ -26,7 +26,8 @@ func FuzzClientAddress(f *testing.F) {
 		f.Fatal(err)
 	}
 	var server *caddyhttp.Server
-	for _, server = range app.(*caddyhttp.App).Servers {
+	for _, only := range app.(*caddyhttp.App).Servers {
+		server = only
 	}
 	f.Fuzz(func(t *testing.T, first, second string) {
 		r := request("GET", "/", "")

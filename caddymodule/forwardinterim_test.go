@@ -28,12 +28,14 @@ func TestManyInterimAnswers(t *testing.T) {
 	got := g.once("GET", "")
 	res, err := finalAnswer(got, "GET")
 	if err != nil || res.StatusCode != http.StatusOK || strings.Count(got, "HTTP/1.1 103 ") != 20 {
-		t.Errorf("after twenty 103: %v\n%s", err, got)
+		t.Fatalf("after twenty 103: %v\n%s", err, got)
 	}
+	res.Body.Close()
 	endless = true
 	if res, err = finalAnswer(g.once("GET", ""), "GET"); err != nil || res.StatusCode != http.StatusBadGateway {
-		t.Errorf("after 103 without end: %v, %v, want 502", res, err)
+		t.Fatalf("after 103 without end: %v, %v, want 502", res, err)
 	}
+	res.Body.Close()
 }
 
 // TestAnswerWithoutStatus: a backend that answers "000" made the server panic, and the client had no answer, by both ways. FuzzBackendAnswer

@@ -23,8 +23,7 @@ type key struct {
 
 	mu      sync.Mutex
 	state   state
-	version int   // counts changes of state
-	before  state // of changing
+	version int // counts changes of state
 }
 
 // look answers the state and its version, to be compared after a request.
@@ -38,7 +37,7 @@ func (k *key) look() (state, int) {
 func (k *key) begin() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.before, k.state, k.version = k.state, changing, k.version+1
+	k.state, k.version = changing, k.version+1
 }
 
 func (k *key) end(s state) {

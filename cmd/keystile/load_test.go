@@ -107,7 +107,7 @@ func TestGoodTrafficUnderAttack(t *testing.T) {
 	if b.stuffed.Load() == 0 || b.slowed.Load() == 0 {
 		t.Errorf("%d tries of stuffing were refused as invalid, %d for being too many, want both", b.stuffed.Load(), b.slowed.Load())
 	}
-	b.accounted(t)
+	awaitAccounted(t, b.Gateway)
 }
 
 // memoryLimit is what the process may have, in KiB: its limit is 256 MiB of Go's memory. The race detector takes several times as much.
@@ -184,15 +184,6 @@ func part(sorted []time.Duration, percent int) time.Duration {
 	return sorted[min(len(sorted)-1, len(sorted)*percent/100)].Round(10 * time.Microsecond)
 }
 
-// accounted wants a record, or a count, of every request.
-func (b *loadBed) accounted(t *testing.T) {
-	t.Helper()
-	awaitMetric(t, b.Gateway, queuedMetric, 0)
-	if m := readMetrics(t, b.Gateway); m[appendedMetric] != m[storedMetric]+m[droppedMetric] || m[appendedMetric] == 0 {
-		t.Errorf("%d records appended, %d stored, %d dropped", m[appendedMetric], m[storedMetric], m[droppedMetric])
-	}
-}
-
 // crowd opens connections, and tells each a byte more of something every now and then.
 func (b *loadBed) crowd(ctx context.Context, t *testing.T, ready func(), n int, begin, drip string) {
 	var conns []net.Conn
@@ -217,12 +208,14 @@ func (b *loadBed) crowd(ctx context.Context, t *testing.T, ready func(), n int, 
 	}
 	ready()
 	for ctx.Err() == nil {
-		for _, c := range conns {
-			if drip != "" {
+		for i, c := range conns {
+			if drip != "" && ctx.Err() == nil {
 				_, _ = io.WriteString(c, drip) // a server that has had enough closes
 			}
+			if i%20 == 0 { // evenly: what comes all at once is a measurement of this process
+				wait(ctx, 2*time.Millisecond)
+			}
 		}
-		wait(ctx, 100*time.Millisecond)
 	}
 }
 
@@ -276,7 +269,7 @@ func (b *loadBed) hugeHeads(ctx context.Context, t *testing.T, ready func()) {
 				if err == nil && answer.Status != http.StatusRequestHeaderFieldsTooLarge {
 					t.Errorf("a head of a MiB got %d, want 431", answer.Status)
 				}
-				wait(ctx, 10*time.Millisecond)
+				wait(ctx, 100*time.Millisecond)
 			}
 		})
 	}
@@ -302,7 +295,6 @@ func (b *loadBed) rapidReset(ctx context.Context, t *testing.T, ready func()) {
 					t.Error(err)
 					return
 				}
-				wait(ctx, 100*time.Millisecond)
 			}
 		})
 	}
@@ -326,6 +318,10 @@ func resetStreams(ctx context.Context, site, token string, n int) error {
 		_ = encoder.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]})
 	}
 	for id := uint32(1); id < uint32(2*n) && ctx.Err() == nil; id += 2 {
+		if id%100 == 99 { // evenly
+			_ = out.Flush()
+			wait(ctx, 5*time.Millisecond)
+		}
 		if framer.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: []byte(block.String()), EndHeaders: true, EndStream: true}) != nil ||
 			framer.WriteRSTStream(id, http2.ErrCodeCancel) != nil {
 			return nil // the server has had enough: so it should
@@ -354,9 +350,9 @@ func (b *loadBed) stuff(ctx context.Context, t *testing.T, ready func(), address
 			}
 			defer conn.Close()
 			in := bufio.NewReader(conn)
-			tick := time.NewTicker(20 * time.Millisecond)
+			tick := time.NewTicker(4 * time.Millisecond)
 			defer tick.Stop()
-			const batch = 25
+			const batch = 5
 			for i := n; ctx.Err() == nil; {
 				<-tick.C
 				var text strings.Builder

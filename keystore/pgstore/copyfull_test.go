@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -23,14 +24,17 @@ func TestCopyOnFullDisk(t *testing.T) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := syscall.Mount("none", dir, "tmpfs", syscall.MS_NOSUID|syscall.MS_NODEV, "size=512k,mode=0700"); err != nil {
-		t.Fatalf("this test fills a file system of its own, which it mounts (tmpfs, 512 KiB), and needs to be root or to have CAP_SYS_ADMIN: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(dir, 0); err != nil {
-			t.Error(err)
+	asRoot := func(name string, args ...string) {
+		t.Helper()
+		if os.Geteuid() != 0 {
+			name, args = "sudo", append([]string{"-n", name}, args...)
 		}
-	})
+		if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+			t.Fatalf("this test fills a file system of its own, which it mounts (tmpfs, 512 KiB), and needs to be root, or sudo, with CAP_SYS_ADMIN: %v\n%s", err, out)
+		}
+	}
+	asRoot("mount", "-t", "tmpfs", "-o", fmt.Sprintf("nosuid,nodev,size=512k,mode=0700,uid=%d", os.Geteuid()), "none", dir)
+	t.Cleanup(func() { asRoot("umount", dir) })
 	ctx := t.Context()
 	server := ownServer(t)
 	dsn := server.Database(t)

@@ -48,7 +48,7 @@ func TestMetricsAfterReload(t *testing.T) {
 		`caddy_keystile_lookup_duration_seconds_count 1`,
 		`caddy_keystile_decision_duration_seconds_count 1`,
 		`caddy_keystile_keys 4`,
-		`caddy_keystile_store_revision 1`,
+		`caddy_keystile_store_revision 2`,
 		`caddy_keystile_request_log_queue_records 0`,
 		`caddy_keystile_request_log_dropped_total 0`,
 	}

@@ -267,7 +267,7 @@ func (s *Store) pruneMasterKey(ctx context.Context, by Actor) error {
 		return err
 	}
 	if old.total() > 0 {
-		return conflict("", "%s; nothing was changed", old.words())
+		return conflict("", "%s", old.words())
 	}
 	next, err := onlyPrimary(r.handle)
 	if err != nil {
@@ -313,7 +313,14 @@ func (s *Store) RotateMasterKey(ctx context.Context, by Actor, keepOld bool) (*S
 	if err != nil || keepOld {
 		return sealed, err
 	}
-	return sealed, s.pruneMasterKey(ctx, by)
+	if err := s.pruneMasterKey(ctx, by); err != nil {
+		var known *Error
+		if errors.As(err, &known) {
+			return nil, conflict("", "the new key seals everything from now on, but the old one stays: %s", known.Message)
+		}
+		return nil, err
+	}
+	return sealed, nil
 }
 
 func (s *Store) noteMasterKey(ctx context.Context, by Actor, t EventType, id uint32, after map[string]any) error {

@@ -37,7 +37,7 @@ func TestDashboardLargeCatalog(t *testing.T) {
 	tab.sees("Read and write " + strings.TrimPrefix(chosen, "p."))
 	tab.fill("#filter", "terminal_things_12")
 	tab.press("Find")
-	tab.sees("All 3 found") // 122, 125, 128
+	tab.sees("3 resources that fit") // 122, 125, 128
 	tab.follow("setting all that were found", `[...document.querySelectorAll(".all button[name=set]")].find(e => e.textContent === "Read")`)
 	tab.sees("terminal_things_122")
 	tab.sees("Read and write " + strings.TrimPrefix(chosen, "p."))

@@ -35,6 +35,9 @@ func Parse(dsn string) (*pgxpool.Config, error) {
 		return nil, errors.New("the address of the database cannot be read: give it as postgres://user:password@host:5432/database, or as key=value pairs")
 	}
 	c := config.ConnConfig
+	if misread(dsn, c) {
+		return nil, errors.New("the address of the database cannot be read: in an address postgres://… a @ or / of the password is written %40 or %2F")
+	}
 	// No statement outlives its transaction: the next one may be on another connection behind a pooler.
 	c.DefaultQueryExecMode = pgx.QueryExecModeExec
 	if c.ConnectTimeout == 0 || c.ConnectTimeout > time.Minute {
@@ -52,6 +55,22 @@ func Parse(dsn string) (*pgxpool.Config, error) {
 		c.RuntimeParams["application_name"] = "keystile"
 	}
 	return config, nil
+}
+
+// misread says whether a piece of a password seems to have become part of a name, which would be shown: an unescaped @ or / has cut
+// the password short, or one address stands within another.
+func misread(dsn string, c *pgx.ConnConfig) bool {
+	for _, s := range servers(c) {
+		if strings.Contains(s, "@") && !strings.HasPrefix(s, "/") {
+			return true
+		}
+	}
+	name := c.Database
+	if strings.Contains(name, "://") || strings.Contains(name, "password=") {
+		return true
+	}
+	isURL := strings.HasPrefix(dsn, "postgres://") || strings.HasPrefix(dsn, "postgresql://")
+	return isURL && strings.Contains(name, "@") && strings.Contains(dsn, name) // a @ that belongs to the name is written %40
 }
 
 // Check says what is wrong with an address. It connects to nothing.

@@ -12,12 +12,15 @@ import (
 
 // The SQLSTATEs that are told apart.
 const (
-	UniqueViolation  = "23505"
-	CheckViolation   = "23514" // also: no partition for a row
-	ReadOnly         = "25006"
-	QueryCanceled    = "57014" // also: a statement that took too long
-	LockNotAvailable = "55P03"
-	UndefinedTable   = "42P01"
+	UniqueViolation      = "23505"
+	CheckViolation       = "23514" // also: no partition for a row
+	ReadOnly             = "25006"
+	SerializationFailure = "40001"
+	Deadlock             = "40P01"
+	QueryCanceled        = "57014" // also: a statement that took too long
+	LockNotAvailable     = "55P03"
+	UndefinedTable       = "42P01"
+	UndefinedFunction    = "42883"
 )
 
 // State is the SQLSTATE of an error that the server has answered, "" for any other.
@@ -27,6 +30,19 @@ func State(err error) string {
 		return pg.Code
 	}
 	return ""
+}
+
+// Lost says whether a transaction was undone because somebody else's came first. It can be tried again.
+func Lost(err error) bool {
+	s := State(err)
+	return s == SerializationFailure || s == Deadlock
+}
+
+// Refused says whether the server has answered, and let nobody in. Mostly the address is wrong then, but whoever cannot sign in now
+// may be able to later: the server's list of users is changed by somebody else.
+func Refused(err error) bool {
+	var connect *pgconn.ConnectError
+	return State(err) != "" && errors.As(err, &connect)
 }
 
 // Away says whether an error means that the server cannot be reached, or does not serve for now.
@@ -42,14 +58,11 @@ func Away(err error) bool {
 			s == "57P05", s == "25P03", s == QueryCanceled: // a session or statement that took too long
 			return true
 		}
-		// Who cannot sign in now may be able to later: the server's list of users is changed by somebody else.
-		var connect *pgconn.ConnectError
-		return errors.As(err, &connect)
+		return false
 	}
 	var network net.Error
 	var connect *pgconn.ConnectError
 	return errors.As(err, &connect) || errors.As(err, &network) || errors.Is(err, net.ErrClosed) ||
-		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		errors.Is(err, context.DeadlineExceeded) || pgconn.SafeToRetry(err) ||
-		strings.Contains(err.Error(), "conn closed") || strings.Contains(err.Error(), "closed pool")
+		errors.Is(err, io.EOF) || errors.Is(err, context.DeadlineExceeded) || pgconn.SafeToRetry(err) ||
+		strings.Contains(err.Error(), "conn closed") || strings.Contains(err.Error(), "unexpected EOF") || strings.Contains(err.Error(), "closed pool")
 }

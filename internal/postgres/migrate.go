@@ -20,6 +20,8 @@ type Tables struct {
 	// Steps is how many steps this program knows.
 	Steps int
 	Files fs.FS
+	// Empty is what it means that the one row is missing, for people.
+	Empty string
 }
 
 // migrateTries is how often several nodes that start at once may be in each other's way.
@@ -43,7 +45,7 @@ func Migrate(ctx context.Context, pool *pgxpool.Pool, t Tables) error {
 		if failed == nil {
 			continue
 		}
-		if Away(failed) || State(failed) == ReadOnly {
+		if Away(failed) || Refused(failed) || State(failed) == ReadOnly {
 			break
 		}
 		// Whether somebody else was faster shows at the next look.
@@ -63,7 +65,7 @@ func (t Tables) at(ctx context.Context, pool *pgxpool.Pool) (is int, err error) 
 	case State(err) == UndefinedTable:
 		return 0, nil
 	case errors.Is(err, pgx.ErrNoRows):
-		return 0, fmt.Errorf("its table %s is empty: it is not of this program, or damaged", t.Version)
+		return 0, fmt.Errorf("its table %s is empty: %s", t.Version, t.Empty)
 	}
 	return is, err
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/keystile/keystile/internal/postgres"
 	"github.com/keystile/keystile/keystore"
 )
 
@@ -32,13 +33,13 @@ func (s *Store) Commit(ctx context.Context, c *keystore.Commit) error {
 		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
 		_ = tx.Rollback(undo)
-		if lost(err) || errors.Is(err, keystore.ErrStale) {
+		if postgres.Lost(err) || errors.Is(err, keystore.ErrStale) {
 			return keystore.ErrStale
 		}
 		return s.unchanged(err)
 	}
 	switch err := tx.Commit(ctx); {
-	case lost(err):
+	case postgres.Lost(err):
 		return keystore.ErrStale
 	case err != nil:
 		return s.named(err)
@@ -170,7 +171,7 @@ func (s *Store) Head(ctx context.Context) (head keystore.Head, err error) {
 		return head, err
 	}
 	err = scanHead(s.pool.QueryRow(ctx, `SELECT revision, events, hash FROM keystile_head FOR UPDATE`), &head)
-	if state(err) == stateReadOnly { // a standby has no commits of its own
+	if postgres.State(err) == postgres.ReadOnly { // a standby has no commits of its own
 		err = scanHead(s.pool.QueryRow(ctx, `SELECT revision, events, hash FROM keystile_head`), &head)
 	}
 	return head, s.named(err)

@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/keystile/keystile/internal/postgres"
 	"github.com/keystile/keystile/keystore"
 )
 
@@ -24,7 +25,7 @@ func (s *Store) Beat(ctx context.Context, n *keystore.NodeRow) ([]keystore.NodeR
 	}
 	nodes, known, err := s.beatAgain(ctx, n)
 	switch {
-	case state(err) == stateReadOnly: // a standby keeps no list of its own
+	case postgres.State(err) == postgres.ReadOnly: // a standby keeps no list of its own
 		return s.Nodes(ctx)
 	case err != nil || known:
 		return nodes, s.named(err)

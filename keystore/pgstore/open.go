@@ -2,27 +2,24 @@ package pgstore
 
 import (
 	"context"
+	"embed"
 	"errors"
 	"fmt"
-	"net"
-	"slices"
-	"strconv"
-	"strings"
 	"sync/atomic"
-	"time"
 
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/keystile/keystile/internal/postgres"
 	"github.com/keystile/keystile/keystore"
 )
 
-// Limits of the connection, where the DSN says nothing.
-const (
-	connectTimeout = 5 * time.Second
-	maxConnections = 8
-)
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// tables are those of this package.
+var tables = postgres.Tables{
+	Version: "keystile_schema", Steps: 1, Files: migrations, Empty: "it is no key store of this program, or a damaged one",
+}
 
 // Store is a store in a database. It is a [keystore.Shared].
 type Store struct {
@@ -41,81 +38,20 @@ type Store struct {
 var _ keystore.Shared = (*Store)(nil)
 
 // Check says what is wrong with a DSN. It connects to nothing.
-func Check(dsn string) error {
-	_, err := parse(dsn)
-	return err
-}
+func Check(dsn string) error { return postgres.Check(dsn) }
 
 // Place is where a DSN points to, for people: without its password.
-func Place(dsn string) string {
-	config, err := parse(dsn)
-	if err != nil {
-		return "an unreadable address"
-	}
-	return place(config)
-}
-
-func parse(dsn string) (*pgxpool.Config, error) {
-	if strings.TrimSpace(dsn) == "" {
-		return nil, errors.New("the address of the database is empty")
-	}
-	config, err := pgxpool.ParseConfig(dsn)
-	if err != nil {
-		// Not err: the driver quotes what it could not read, and leaves out the password only where it found one.
-		return nil, errors.New("the address of the database cannot be read: give it as postgres://user:password@host:5432/database, or as key=value pairs")
-	}
-	return config, nil
-}
-
-func place(config *pgxpool.Config) string {
-	return fmt.Sprintf("postgres %s/%s", strings.Join(addresses(config.ConnConfig), ","), config.ConnConfig.Database)
-}
-
-// addresses are the servers that a DSN names, in its order. The driver tries one twice where it may be with TLS or without.
-func addresses(c *pgx.ConnConfig) []string {
-	address := func(host string, port uint16) string {
-		if strings.HasPrefix(host, "/") {
-			return host
-		}
-		return net.JoinHostPort(host, strconv.Itoa(int(port)))
-	}
-	all := []string{address(c.Host, c.Port)}
-	for _, f := range c.Fallbacks {
-		if a := address(f.Host, f.Port); !slices.Contains(all, a) {
-			all = append(all, a)
-		}
-	}
-	return all
-}
-
-// keepAlive finds out within half a minute that a server has vanished without a word.
-var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 4}
+func Place(dsn string) string { return postgres.Place(dsn) }
 
 // Open opens the store at a DSN and makes its tables if they are not there. If the server cannot be reached now, that is no
 // error: what is asked of the store fails with [keystore.ErrAway] until it can.
 func Open(ctx context.Context, dsn string) (*Store, error) {
-	config, err := parse(dsn)
+	config, err := postgres.Parse(dsn)
 	if err != nil {
 		return nil, err
 	}
-	// No statement outlives its transaction: the next one may be on another connection behind a pooler.
-	config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
-	if config.ConnConfig.ConnectTimeout == 0 || config.ConnConfig.ConnectTimeout > time.Minute {
-		config.ConnConfig.ConnectTimeout = connectTimeout
-	}
-	if !strings.Contains(dsn, "pool_max_conns") {
-		config.MaxConns = maxConnections
-	}
-	config.ConnConfig.DialFunc = (&net.Dialer{KeepAliveConfig: keepAlive}).DialContext
-	if len(addresses(config.ConnConfig)) > 1 && config.ConnConfig.ValidateConnect == nil && !strings.Contains(dsn, "target_session_attrs") {
-		// Of several servers the one that takes writes is meant, unless target_session_attrs says otherwise.
-		config.ConnConfig.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
-	}
-	if _, set := config.ConnConfig.RuntimeParams["application_name"]; !set {
-		config.ConnConfig.RuntimeParams["application_name"] = "keystile"
-	}
 	s := &Store{
-		place: place(config), config: config,
+		place: postgres.PlaceOf(config), config: config,
 		hints: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
 	}
 	if s.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
@@ -146,12 +82,12 @@ func (s *Store) setUp(ctx context.Context) error {
 	if s.ready.Load() {
 		return nil
 	}
-	if err := s.migrate(ctx); err != nil {
+	if err := postgres.Migrate(ctx, s.pool, tables); err != nil {
 		return s.named(err)
 	}
 	// Nodes that were killed have not left. A standby keeps them.
 	_, err := s.pool.Exec(ctx, `DELETE FROM keystile_nodes WHERE seen <= now() - make_interval(secs => $1)`, forgottenAfter.Seconds())
-	if err != nil && state(err) != stateReadOnly {
+	if err != nil && postgres.State(err) != postgres.ReadOnly {
 		return s.named(err)
 	}
 	s.ready.Store(true)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/keystile/keystile/internal/postgres"
 	"github.com/keystile/keystile/keystore"
 )
 
@@ -48,7 +49,7 @@ func (s *Store) tell() {
 		// that a crash loses is no loss.
 		_, err := s.pool.Exec(ctx, `SELECT `+lazily+`, pg_notify($1, '')`, channel)
 		cancel()
-		if state(err) == stateUndefinedFunction {
+		if postgres.State(err) == postgres.UndefinedFunction {
 			<-s.stop
 			return
 		}

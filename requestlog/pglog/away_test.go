@@ -202,3 +202,29 @@ func TestStartWithoutDatabase(t *testing.T) {
 	until(t, "nothing waits", s.empty)
 	same(t, s, want)
 }
+
+// TestReplicaFirst: of several servers in the address records go to the one that takes writes, wherever it stands.
+func TestReplicaFirst(t *testing.T) {
+	t.Parallel()
+	primary := ownServer(t)
+	primary.Database(t)
+	replica, err := primary.Replica()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := replica.Close(); err != nil {
+			t.Errorf("ending the replica: %v", err)
+		}
+	})
+	until(t, "the replica has the database", func() bool {
+		return replica.Exec(`SELECT 1 / count(*) FROM pg_database WHERE datname = 'test1'`) == nil
+	})
+	s := open(t, options(t, pgtest.JointDSN("test1", replica, primary)))
+	records := requestlogtest.Records(50, 1)
+	write(t, s, records)
+	until(t, "the records are in the database", s.empty)
+	if got := all(t, s, requestlog.Filter{}); len(got) != len(records) {
+		t.Errorf("got %d records, want %d", len(got), len(records))
+	}
+}

@@ -25,7 +25,7 @@ import (
 var migrations embed.FS
 
 // tables are those of this package.
-var tables = postgres.Tables{Version: "keystile_log_schema", Steps: 1, Files: migrations}
+var tables = postgres.Tables{Version: "keystile_log_schema", Steps: 1, Files: migrations, Empty: "it is not of this program, or damaged"}
 
 // Store keeps records in a database, with a journal before it. All methods are safe for concurrent use, but for Write, which
 // one goroutine calls at a time.
@@ -148,19 +148,10 @@ func orDefault[T int64 | time.Duration](v, d T) T {
 }
 
 // Check says what is wrong with a DSN. It connects to nothing.
-func Check(dsn string) error {
-	_, err := postgres.Parse(dsn)
-	return err
-}
+func Check(dsn string) error { return postgres.Check(dsn) }
 
 // Place is where a DSN points to, for people: without its password.
-func Place(dsn string) string {
-	config, err := postgres.Parse(dsn)
-	if err != nil {
-		return "an unreadable address"
-	}
-	return postgres.Place(config)
-}
+func Place(dsn string) string { return postgres.Place(dsn) }
 
 // Open opens the journal and the database, and makes the tables if they are not there. A database that cannot be reached now is no
 // error: records wait in the journal, and queries fail with [requestlog.ErrUnavailable] until it can.
@@ -173,7 +164,7 @@ func Open(o Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{
-		o: o, place: postgres.Place(config), node: o.Node,
+		o: o, place: postgres.PlaceOf(config), node: o.Node,
 		days: make(map[int]bool), offsets: make(map[requestlog.JournalFile]int64), progress: make(chan struct{}),
 		urgent: make(chan struct{}, 1), finished: make(chan struct{}), house: make(chan struct{}), kick: make(chan struct{}, 1),
 	}
@@ -251,7 +242,7 @@ func (s *Store) named(err error) error {
 		return err
 	case postgres.State(err) == postgres.QueryCanceled:
 		return fmt.Errorf("the request log at %s: %w: it takes too long: %w", s.place, requestlog.ErrUnavailable, err)
-	case postgres.Away(err) || postgres.State(err) == postgres.LockNotAvailable || postgres.State(err) == postgres.ReadOnly:
+	case postgres.Away(err) || postgres.Refused(err) || postgres.State(err) == postgres.LockNotAvailable || postgres.State(err) == postgres.ReadOnly:
 		return fmt.Errorf("the request log at %s: %w: %w", s.place, requestlog.ErrUnavailable, err)
 	}
 	return fmt.Errorf("the request log at %s: %w", s.place, err)

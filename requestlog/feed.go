@@ -17,12 +17,20 @@ const (
 type feeding struct {
 	log   *Log
 	store Feeder
+	life  context.Context // of all feeds; over when the log closes, also for one that is about to begin
+	stop  context.CancelFunc
 
-	mu       sync.Mutex // guards what follows; held while the feed begins
-	stop     context.CancelFunc
+	mu       sync.Mutex    // guards what follows; held while the feed begins
 	done     chan struct{} // closed when the feed has ended; nil: there is none
 	listened time.Time     // when somebody did, or was about to
-	closed   bool
+	failed   time.Time     // when the last one could not begin
+	failure  error
+}
+
+func newFeeding(l *Log, store Feeder) *feeding {
+	f := &feeding{log: l, store: store}
+	f.life, f.stop = context.WithCancel(context.Background())
+	return f
 }
 
 // prepareTail sees to it that tails are fed.
@@ -35,21 +43,27 @@ func (l *Log) prepareTail() error {
 
 // begin starts the feed, unless it runs. The records that were stored last are remembered before any tail begins.
 func (f *feeding) begin() error {
+	asked := time.Now()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.closed {
+	if f.life.Err() != nil {
 		return ErrClosed
 	}
 	f.listened = time.Now()
 	if f.done != nil {
 		return nil
 	}
-	ctx, stop := context.WithCancel(context.Background())
-	first, cancel := context.WithTimeout(ctx, feedStart)
+	if f.failed.After(asked) {
+		return f.failure // who has waited behind others does not wait as long again
+	}
+	first, cancel := context.WithTimeout(f.life, feedStart)
 	defer cancel()
 	feed, ids, err := f.store.Feed(first, recentIDs)
+	if f.life.Err() != nil {
+		return ErrClosed
+	}
 	if err != nil {
-		stop()
+		f.failed, f.failure = time.Now(), err
 		return err
 	}
 	l := f.log
@@ -59,8 +73,8 @@ func (f *feeding) begin() error {
 		l.recent.addLocked(id)
 	}
 	l.recent.mu.Unlock()
-	f.stop, f.done = stop, make(chan struct{})
-	go f.run(ctx, feed, f.done)
+	f.done = make(chan struct{})
+	go f.run(f.life, feed, f.done)
 	return nil
 }
 
@@ -124,14 +138,11 @@ func (f *feeding) lose(n int64) {
 	}
 }
 
-// end ends the feed for good.
+// end ends the feed for good, and does not wait for a store that does not answer.
 func (f *feeding) end() {
+	f.stop()
 	f.mu.Lock()
-	f.closed = true
 	done := f.done
-	if f.stop != nil {
-		f.stop()
-	}
 	f.mu.Unlock()
 	if done != nil {
 		<-done

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -156,5 +157,45 @@ func TestFeedThatCannotBegin(t *testing.T) {
 	}
 	if _, err := l.Follow(Filter{}); !errors.Is(err, ErrClosed) {
 		t.Errorf("Follow behind Close: %v, want ErrClosed", err)
+	}
+}
+
+// slowStore is one whose database does not answer.
+type slowStore struct {
+	sharedStore
+	asked atomic.Int32
+}
+
+func (s *slowStore) Feed(ctx context.Context, _ int) (Feed, []string, error) {
+	s.asked.Add(1)
+	<-ctx.Done()
+	return nil, nil, ErrUnavailable
+}
+
+// TestFeedThatDoesNotAnswer: the log closes at once, whoever waits for a tail.
+func TestFeedThatDoesNotAnswer(t *testing.T) {
+	store := new(slowStore)
+	l, err := Open(Options{Store: store})
+	if err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			if _, err := l.Follow(Filter{}); !errors.Is(err, ErrClosed) {
+				t.Errorf("Follow: %v, want ErrClosed", err)
+			}
+		})
+	}
+	for store.asked.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	if err := l.Close(); err != nil {
+		t.Errorf("Close: %v", err)
+	}
+	wg.Wait()
+	if n := store.asked.Load(); n != 1 {
+		t.Errorf("the store was asked %d times after %v, want once", n, time.Since(began))
 	}
 }

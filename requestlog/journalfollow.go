@@ -50,13 +50,13 @@ func (j *Journal) ReadFrom(f JournalFile, offset, bytes int64, fn func(*Record) 
 	var r Record
 	for next = offset; next < size && next-offset < bytes; {
 		line, err := readLine(lines)
-		next += int64(len(line))
 		switch {
 		case errors.Is(err, io.EOF): // it ends without a newline, or before its end: somebody has cut it
 			return size, skipped + 1, nil
-		case err != nil:
+		case err != nil: // half a line is not behind us: the disk may give it the next time
 			return next, skipped, fmt.Errorf("%s at %d: %w", path, next, err)
 		}
+		next += int64(len(line))
 		if err := decodeLine(line, &r); err != nil {
 			skipped++
 			continue

@@ -101,7 +101,7 @@ func Open(o Options) (*Log, error) {
 	l.captures.room.Store(o.CaptureBudget)
 	l.pool.New = func() any { return new(Record) }
 	if f, ok := store.(Feeder); ok {
-		l.feed = &feeding{log: l, store: f}
+		l.feed = newFeeding(l, f)
 	}
 	w := &writer{log: l, interval: o.FlushInterval, cleaner: newCleaner()}
 	go w.run()

@@ -1,16 +1,22 @@
 package auth
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
+
+	"github.com/keystile/keystile/keystore"
 )
 
 // Wrong passwords lock an e-mail address out for a while, and anybody can type wrong passwords. A browser in which a member has
 // signed in before keeps a cookie that says so, and has a count of its own: others' guesses do not keep the member out of it.
-// The cookie signs nobody in, and saves nobody a step.
+// The cookie signs nobody in, and saves nobody a step. It ends with the password: whoever has known one can sign in any number of times,
+// and must not keep as many counts to guess the next one with.
 
 const (
 	deviceCookieName = "keystile_device"
@@ -21,9 +27,20 @@ const (
 
 // device is what the cookie says, sealed.
 type device struct {
-	Member string    `json:"m"`
-	ID     string    `json:"d"`
-	Until  time.Time `json:"u"`
+	Member   string    `json:"m"`
+	ID       string    `json:"d"`
+	Until    time.Time `json:"u"`
+	Password []byte    `json:"p"`
+}
+
+// passwordMark tells passwords apart by their hashes.
+func (a *Sessions) passwordMark(m *keystore.Member) ([]byte, error) {
+	creds, err := a.Store.MemberCredentials(m)
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256([]byte(creds.Password.Reveal()))
+	return sum[:16], nil
 }
 
 func deviceCookie(c Client, value string) *http.Cookie {
@@ -43,7 +60,15 @@ func (a *Sessions) DeviceCookie(s *Session) (*http.Cookie, error) {
 	if err != nil {
 		return nil, err
 	}
-	plain, err := json.Marshal(device{Member: s.Member.ID, ID: id, Until: a.Now().Add(deviceLifetime)})
+	m, ok := a.Store.Snapshot().Member(s.Member.ID) // its hash may have been made anew while the member signed in
+	if !ok {
+		return nil, errors.New("the member is gone")
+	}
+	password, err := a.passwordMark(m)
+	if err != nil {
+		return nil, err
+	}
+	plain, err := json.Marshal(device{Member: m.ID, ID: id, Until: a.Now().Add(deviceLifetime), Password: password})
 	if err != nil {
 		return nil, fmt.Errorf("encoding a device: %w", err)
 	}
@@ -55,7 +80,7 @@ func (a *Sessions) DeviceCookie(s *Session) (*http.Cookie, error) {
 }
 
 // deviceOf is the id of the browser that a member has signed in with before, "" if it is none.
-func (a *Sessions) deviceOf(r *http.Request, member string) string {
+func (a *Sessions) deviceOf(r *http.Request, m *keystore.Member) string {
 	cookies := r.CookiesNamed(deviceCookie(ClientFrom(r.Context()), "").Name)
 	if len(cookies) != 1 || len(cookies[0].Value) > 1024 {
 		return ""
@@ -69,7 +94,10 @@ func (a *Sessions) deviceOf(r *http.Request, member string) string {
 		return ""
 	}
 	var d device
-	if json.Unmarshal(plain, &d) != nil || d.Member != member || !a.Now().Before(d.Until) {
+	if json.Unmarshal(plain, &d) != nil || d.Member != m.ID || !a.Now().Before(d.Until) {
+		return ""
+	}
+	if password, err := a.passwordMark(m); err != nil || !bytes.Equal(d.Password, password) {
 		return ""
 	}
 	return d.ID

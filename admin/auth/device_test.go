@@ -29,6 +29,7 @@ func TestLockOutByOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	right, wrong := policy.TokenFrom("correct horse battery"), policy.TokenFrom("not this one, surely")
+	var joined *auth.Session
 	join := func(email string) *http.Cookie {
 		t.Helper()
 		_, token, err := store.InviteMember(t.Context(), keystore.Actor{Kind: "system"}, keystore.MemberParams{
@@ -41,13 +42,14 @@ func TestLockOutByOthers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		joined = s
 		device, err := sessions.DeviceCookie(s)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return device
 	}
-	jenny, other := join("jenny@example.com"), join("other@example.com")
+	other, jenny := join("other@example.com"), join("jenny@example.com")
 	from := netip.MustParseAddr("198.51.100.1")
 	signIn := func(password policy.Token, cookies ...*http.Cookie) string {
 		t.Helper()
@@ -95,5 +97,21 @@ func TestLockOutByOthers(t *testing.T) {
 	}
 	if code := signIn(right, jenny); code != auth.CodeLocked {
 		t.Errorf("half a year later: %q", code)
+	}
+	// Whoever has known a password may have collected cookies with it.
+	now = now.Add(24 * time.Hour)
+	fresh, err := sessions.DeviceCookie(joined)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := policy.TokenFrom("another horse battery")
+	if err := sessions.SetPassword(t.Context(), joined, right, next); err != nil {
+		t.Fatal(err)
+	}
+	for range 10 {
+		signIn(wrong)
+	}
+	if code := signIn(next, fresh); code != auth.CodeLocked {
+		t.Errorf("with a cookie from before the password was changed: %q", code)
 	}
 }

@@ -32,10 +32,14 @@ func (a *Sessions) SignIn(r *http.Request, in SignIn) (*Session, *http.Cookie, e
 	m, known := a.Store.Snapshot().MemberByEmail(email)
 	name := email
 	// Others' guesses must not lock a member out of the browser or the place where they use to sign in.
+	device := ""
+	if known {
+		device = a.deviceOf(r, m)
+	}
 	switch {
 	case !known:
-	case a.deviceOf(r, m.ID) != "":
-		name += " with " + a.deviceOf(r, m.ID)
+	case device != "":
+		name += " with " + device
 	case a.cameFrom(m.ID, ClientFrom(ctx)):
 		name += " at " + addressName(ClientFrom(ctx))
 	}

@@ -22,6 +22,7 @@ const (
 	lockTime        = 10 * time.Second
 	orphanTime      = 10 * time.Second
 	batchTries      = 6
+	maxRefused      = 16
 	idBytes         = 1 + sortLen // of a record in keystile_log_batches
 	requestMark     = 'r'
 	gapMark         = 'g'
@@ -98,6 +99,7 @@ func (w *shipper) bring(ctx context.Context, records []*requestlog.Record, doubt
 	for try := 0; ; try++ {
 		err := w.write(ctx, records, doubt)
 		if err == nil {
+			w.refused = 0
 			return nil
 		}
 		switch state := postgres.State(err); {
@@ -120,9 +122,14 @@ func (w *shipper) bring(ctx context.Context, records []*requestlog.Record, doubt
 	}
 }
 
-// halves finds the record that the database does not take, and gives it up: it would be in the way of all others for ever.
+// halves finds the record that the database does not take, and gives it up: it would be in the way of all others for ever. Where one
+// after the other is refused it is not the records: somebody has changed the tables. They wait until that is mended.
 func (w *shipper) halves(ctx context.Context, records []*requestlog.Record, err error) error {
+	if w.refused == maxRefused {
+		return fmt.Errorf("%d records in a row were not taken: %w", maxRefused, err)
+	}
 	if len(records) == 1 {
+		w.refused++
 		w.skipped.Add(1)
 		w.errors.Add(1)
 		w.logger.Error("request log: the database does not take a record; it is given up", zap.String("id", records[0].ID), zap.Error(w.named(err)))

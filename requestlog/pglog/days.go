@@ -59,28 +59,26 @@ func (s *Store) makeDays(ctx context.Context, days []int) error {
 
 // makeDay makes a partition apart from the table and then attaches it, which keeps out neither readers nor writers.
 func (s *Store) makeDay(ctx context.Context, day int) error {
-	var there bool
-	if err := s.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM keystile_log_days WHERE day = $1)`, day).Scan(&there); err != nil || there {
+	var known bool
+	if err := s.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM keystile_log_days WHERE day = $1)`, day).Scan(&known); err != nil {
 		return err
 	}
 	name := partition(day)
 	from, to := boundAt(dayBegin(day)), boundAt(dayBegin(day+1))
-	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		for _, text := range []string{
-			`SET LOCAL idle_in_transaction_session_timeout = '10s'`,
-			`SELECT one FROM keystile_log_turn FOR UPDATE`,
-		} {
-			if _, err := tx.Exec(ctx, text); err != nil {
-				return err
-			}
+	if known {
+		if there, err := isThere(ctx, s.pool, name); err != nil || there {
+			return err
 		}
-		tag, err := tx.Exec(ctx, `INSERT INTO keystile_log_days (day, made) VALUES ($1, clock_timestamp()) ON CONFLICT DO NOTHING`, day)
-		if err != nil || tag.RowsAffected() == 0 {
+	}
+	return s.inTurn(ctx, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `INSERT INTO keystile_log_days (day, made) VALUES ($1, clock_timestamp()) ON CONFLICT DO NOTHING`, day); err != nil {
+			return err
+		}
+		if there, err := isThere(ctx, tx, name); err != nil || there {
 			return err // somebody else was faster
 		}
 		// Names and bounds are made of a number, here.
 		for _, text := range []string{
-			fmt.Sprintf(`SET LOCAL lock_timeout = %d`, ddlTimeout.Milliseconds()),
 			fmt.Sprintf(`CREATE TABLE %s (LIKE keystile_log_records INCLUDING ALL)`, name),
 			fmt.Sprintf(`ALTER TABLE keystile_log_records ATTACH PARTITION %s FOR VALUES FROM ('%s') TO ('%s')`, name, from, to),
 		} {
@@ -92,18 +90,37 @@ func (s *Store) makeDay(ctx context.Context, day int) error {
 	})
 }
 
-// dropDay drops a partition, unless somebody holds on to it.
-func (s *Store) dropDay(ctx context.Context, day int) error {
-	s.forgetDay(day)
+// isThere says whether a partition is there. Its row in keystile_log_days is no proof: an operator may have dropped the table by hand,
+// and no record of that day could be stored ever again.
+func isThere(ctx context.Context, db interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}, name string,
+) (there bool, err error) {
+	err = db.QueryRow(ctx, `SELECT to_regclass($1) IS NOT NULL`, name).Scan(&there)
+	return there, err
+}
+
+// inTurn does something with partitions while nobody else does. A node that vanishes in the middle of it keeps others out for
+// orphanTime, and not until the server finds that its connection is dead.
+func (s *Store) inTurn(ctx context.Context, do func(pgx.Tx) error) error {
 	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
 		for _, text := range []string{
-			fmt.Sprintf(`SET LOCAL lock_timeout = %d`, ddlTimeout.Milliseconds()),
+			fmt.Sprintf(`SET LOCAL idle_in_transaction_session_timeout = %d`, orphanTime.Milliseconds()),
 			`SELECT one FROM keystile_log_turn FOR UPDATE`,
+			fmt.Sprintf(`SET LOCAL lock_timeout = %d`, ddlTimeout.Milliseconds()),
 		} {
 			if _, err := tx.Exec(ctx, text); err != nil {
 				return err
 			}
 		}
+		return do(tx)
+	})
+}
+
+// dropDay drops a partition, unless somebody holds on to it.
+func (s *Store) dropDay(ctx context.Context, day int) error {
+	s.forgetDay(day)
+	return s.inTurn(ctx, func(tx pgx.Tx) error {
 		// The days are written last by those who ship: first the table, then its row, so that nobody waits crosswise.
 		if _, err := tx.Exec(ctx, `DROP TABLE IF EXISTS `+partition(day)); err != nil {
 			return err

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/keystile/keystile/keystore/pgstore/pgtest"
 	"github.com/keystile/keystile/requestlog"
 	"github.com/keystile/keystile/requestlog/requestlogtest"
@@ -160,6 +162,45 @@ func TestRetention(t *testing.T) {
 	again := recordsOf(today, 100, 77)
 	write(t, stores[1], again)
 	until(t, "records of a dropped day arrive", func() bool { return stores[1].empty() && count() == 100 })
+}
+
+// TestPartitionDroppedByHand: an operator drops the table of a day and knows nothing of the row that says it is there. Records of that
+// day go on arriving.
+func TestPartitionDroppedByHand(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.Shared(t).Database(t)
+	s := open(t, options(t, dsn))
+	today := time.Now().UTC().Truncate(dayLength)
+	write(t, s, recordsOf(today, 100, 21))
+	until(t, "records arrive", s.empty)
+	conn := connect(t, dsn)
+	if _, err := conn.Exec(t.Context(), `DROP TABLE `+partition(dayOf("req_"+boundAt(today)))); err != nil {
+		t.Fatal(err)
+	}
+	again := recordsOf(today, 100, 22)
+	write(t, s, again)
+	until(t, "records arrive again", s.empty)
+	if got := all(t, s, requestlog.Filter{}); len(got) != len(again) {
+		t.Errorf("%d records are there, want %d", len(got), len(again))
+	}
+}
+
+// TestTurn: who has the turn cannot keep it by vanishing.
+func TestTurn(t *testing.T) {
+	t.Parallel()
+	s := open(t, options(t, pgtest.Shared(t).Database(t)))
+	err := s.inTurn(t.Context(), func(tx pgx.Tx) error {
+		for name, want := range map[string]string{"idle_in_transaction_session_timeout": "10s", "lock_timeout": "1s"} {
+			var got string
+			if err := tx.QueryRow(t.Context(), `SELECT current_setting($1)`, name).Scan(&got); err != nil || got != want {
+				t.Errorf("%s is %q, %v; want %s", name, got, err, want)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestBounds(t *testing.T) {

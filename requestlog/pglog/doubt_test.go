@@ -185,6 +185,29 @@ func TestRefusedRecord(t *testing.T) {
 	}
 }
 
+// TestRefusedRecords: where the database takes none at all, they wait until it does.
+func TestRefusedRecords(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.Shared(t).Database(t)
+	s := open(t, options(t, dsn))
+	conn := connect(t, dsn)
+	if _, err := conn.Exec(t.Context(), `ALTER TABLE keystile_log_records ADD CONSTRAINT rule CHECK (false)`); err != nil {
+		t.Fatal(err)
+	}
+	write(t, s, requestlogtest.Records(300, 10))
+	until(t, "after some, it is not the records' fault", func() bool { return s.Stats().Backlog.Away })
+	if n := s.Stats().Skipped; n != maxRefused {
+		t.Errorf("%d records were given up, want %d", n, maxRefused)
+	}
+	if _, err := conn.Exec(t.Context(), `ALTER TABLE keystile_log_records DROP CONSTRAINT rule`); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "they arrive", s.empty)
+	if got := all(t, s, requestlog.Filter{}); len(got) != 300 { // also those that were given up: their batch was not done with
+		t.Errorf("%d records are there, want 300", len(got))
+	}
+}
+
 // TestClearedDatabase: somebody drops all tables. They are made anew.
 func TestClearedDatabase(t *testing.T) {
 	t.Parallel()

@@ -59,20 +59,30 @@ func (f *feed) Next(ctx context.Context) (records []*requestlog.Record, lost int
 	return records, lost, nil
 }
 
-// takeUp reads which records the next batches have. If the next one is not kept any more, it goes on with the oldest that is.
+// takeUp reads which records the next batches have. If the next one is not kept any more, it goes on with the oldest that is. A
+// head that has gone back is that of another database: one that was cleared, or an older copy.
 func (f *feed) takeUp(ctx context.Context) (lost int64, err error) {
-	err = f.store.ask(ctx, `SELECT seq, records, ids FROM keystile_log_batches WHERE seq > $1 ORDER BY seq LIMIT $2`, []any{f.seq, feedBatches}, func(rows pgx.Rows) error {
-		var seq, total int64
-		var packed []byte
-		_, err := pgx.ForEachRow(rows, []any{&seq, &total, &packed}, func() error {
-			n := int64(len(packed) / idBytes)
-			lost += max(0, total-n-f.records)
-			f.seq, f.records = seq, total
-			f.ids = appendIDs(f.ids, packed)
-			return nil
+	err = f.store.ask(ctx, `SELECT h.seq, h.records, b.seq, b.records, b.ids FROM keystile_log_head AS h
+		LEFT JOIN LATERAL (SELECT seq, records, ids FROM keystile_log_batches WHERE seq > $1 ORDER BY seq LIMIT $2) AS b ON true ORDER BY b.seq`,
+		[]any{f.seq, feedBatches}, func(rows pgx.Rows) error {
+			var head, all int64
+			var seq, total *int64
+			var packed []byte
+			_, err := pgx.ForEachRow(rows, []any{&head, &all, &seq, &total, &packed}, func() error {
+				if seq == nil {
+					if head < f.seq {
+						f.seq, f.records = head, all
+					}
+					return nil
+				}
+				n := int64(len(packed) / idBytes)
+				lost += max(0, *total-n-f.records)
+				f.seq, f.records = *seq, *total
+				f.ids = appendIDs(f.ids, packed)
+				return nil
+			})
+			return err
 		})
-		return err
-	})
 	return lost, err
 }
 

@@ -132,6 +132,43 @@ func request(l *requestlog.Log) string {
 	return id
 }
 
+// TestFeedOfAClearedDatabase: a feed goes on where the numbers begin anew.
+func TestFeedOfAClearedDatabase(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.Shared(t).Database(t)
+	s := open(t, options(t, dsn))
+	records := requestlogtest.Records(100, 31)
+	for batch := range slices.Chunk(records[:90], 10) {
+		write(t, s, batch)
+		until(t, "records arrive", s.empty)
+	}
+	f, _, err := s.Feed(t.Context(), 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := connect(t, dsn).Exec(t.Context(), `DROP SCHEMA public CASCADE; CREATE SCHEMA public`); err != nil {
+		t.Fatal(err)
+	}
+	write(t, s, records[90:95])
+	until(t, "records arrive again", s.empty)
+	if _, _, err := f.Next(t.Context()); err != nil { // notices
+		t.Fatal(err)
+	}
+	write(t, s, records[95:])
+	var got []*requestlog.Record
+	until(t, "the feed goes on", func() bool {
+		more, _, err := f.Next(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, more...)
+		return len(got) >= 5
+	})
+	if len(got) != 5 {
+		t.Errorf("the feed shows %d records, want 5", len(got))
+	}
+}
+
 // TestTailOfAFleet: a reader who follows the log goes from node to node, while both take requests, and gets each record once and
 // in one order.
 func TestTailOfAFleet(t *testing.T) {

@@ -167,6 +167,23 @@ func TestVanishedFile(t *testing.T) {
 	}
 }
 
+// TestVanishedCurrentFile: somebody deletes the file that is being written. What was shipped of it does not count for those to come.
+func TestVanishedCurrentFile(t *testing.T) {
+	t.Parallel()
+	o := options(t, pgtest.Shared(t).Database(t))
+	s := open(t, o)
+	records := requestlogtest.Records(200, 6)
+	write(t, s, records[:100])
+	until(t, "records arrive", s.empty)
+	files := s.journal.JournalFiles()
+	if err := os.Remove(files[len(files)-1].Path); err != nil {
+		t.Fatal(err)
+	}
+	write(t, s, records[100:])
+	until(t, "the places agree again", func() bool { total, shipped := s.places(); return shipped == total })
+	same(t, s, records)
+}
+
 func TestMarks(t *testing.T) {
 	t.Parallel()
 	begin := time.Date(2026, 11, 25, 0, 0, 0, 0, time.UTC)

@@ -38,10 +38,14 @@ type Store struct {
 	pool    *pgxpool.Pool
 	asking  chan struct{} // one place for each query at a time: the shipper always finds a connection
 
-	preparing sync.Mutex
-	ready     atomic.Bool // the tables are there, and of a version that is understood
-	lazy      atomic.Bool // the server would acknowledge commits before they are durable: each one asks for more
-	compiles  atomic.Bool // the server compiles long queries, which takes longer than these
+	preparing chan struct{} // capacity 1: the place of who makes the tables
+	unready   struct {      // the last failure, guarded by preparing
+		at  time.Time
+		err error
+	}
+	ready    atomic.Bool // the tables are there, and of a version that is understood
+	lazy     atomic.Bool // the server would acknowledge commits before they are durable: each one asks for more
+	compiles atomic.Bool // the server compiles long queries, which takes longer than these
 
 	mu       sync.Mutex
 	days     map[int]bool // partitions that were there
@@ -166,7 +170,8 @@ func Open(o Options) (*Store, error) {
 	s := &Store{
 		o: o, place: postgres.PlaceOf(config), node: o.Node,
 		days: make(map[int]bool), offsets: make(map[requestlog.JournalFile]int64), progress: make(chan struct{}),
-		urgent: make(chan struct{}, 1), finished: make(chan struct{}), house: make(chan struct{}), kick: make(chan struct{}, 1),
+		preparing: make(chan struct{}, 1),
+		urgent:    make(chan struct{}, 1), finished: make(chan struct{}), house: make(chan struct{}), kick: make(chan struct{}, 1),
 	}
 	s.logger = o.Logger.With(zap.String("database", s.place))
 	s.bounds.Store(&bounds{o.Retention, o.MaxSize})
@@ -211,13 +216,30 @@ func (s *Store) prepare(ctx context.Context) error {
 	if s.ready.Load() {
 		return nil
 	}
-	s.preparing.Lock()
-	defer s.preparing.Unlock()
+	asked := time.Now()
+	select { // no mutex: behind a database that does not answer many may wait, and give up
+	case s.preparing <- struct{}{}:
+		defer func() { <-s.preparing }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	if s.ready.Load() {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, prepareTime)
+	if s.unready.at.After(asked) {
+		return s.unready.err // who has waited behind others does not wait as long again
+	}
+	bounded, cancel := context.WithTimeout(ctx, prepareTime)
 	defer cancel()
+	err := s.makeTables(bounded)
+	if err != nil && ctx.Err() == nil {
+		s.unready.at, s.unready.err = time.Now(), err
+	}
+	return err
+}
+
+// makeTables makes the tables, and looks at the server's settings.
+func (s *Store) makeTables(ctx context.Context) error {
 	if err := postgres.Migrate(ctx, s.pool, tables); err != nil {
 		return s.named(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -85,6 +86,7 @@ type shipper struct {
 	earlier map[requestlog.JournalFile]bool // files of an earlier process: nobody knows how much of them was shipped
 	damaged map[requestlog.JournalFile]bool
 	doubt   bool // nobody knows what became of the last batch
+	refused int  // records that the database did not take, one after the other
 	backoff time.Duration
 }
 
@@ -168,7 +170,7 @@ var errReading = errors.New("reading the journal")
 // of the others.
 func (w *shipper) all(ctx context.Context) error {
 	var unread error
-	for _, f := range w.journal.JournalFiles() {
+	for _, f := range w.files() {
 		err := w.file(ctx, f)
 		switch {
 		case errors.Is(err, errReading):
@@ -180,6 +182,22 @@ func (w *shipper) all(ctx context.Context) error {
 		}
 	}
 	return unread
+}
+
+// files lists the files of the journal. What was shipped of one that somebody has deleted does not count any more: Write and settle
+// would take it for a part of the others.
+func (w *shipper) files() []requestlog.FileState {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	list := w.journal.JournalFiles()
+	for known := range w.offsets {
+		if !slices.ContainsFunc(list, func(f requestlog.FileState) bool { return f.JournalFile == known }) {
+			delete(w.offsets, known)
+			delete(w.damaged, known)
+			delete(w.earlier, known)
+		}
+	}
+	return list
 }
 
 // file ships what a file has and was not shipped yet.

@@ -116,33 +116,56 @@ func (s *Store) arriveAtOnce(a *arrival) bool {
 	s.basing.Lock()
 	defer s.basing.Unlock()
 	base := s.snap.Load().base
-	if len(a.keys) <= base.room() {
+	keys := base.lacks(a.keys)
+	if len(keys) <= base.room() {
 		return false
 	}
-	for _, k := range a.keys {
+	for _, k := range keys {
 		k.usage.version.Store(k.version) // nobody else has them yet
 	}
-	next, err := base.with(a.keys)
+	next, err := base.with(keys)
 	if err != nil {
 		s.logger.Error("making a base of an import; its keys are put in one by one", zap.Error(err))
 		return false
 	}
-	s.quietly(func() { s.showArrived(a, next) })
+	s.quietly(func() { s.showArrived(keys, next) })
 	return true
 }
 
-func (s *Store) showArrived(a *arrival, base *keyBase) {
+// lacks are those of some keys, by id, that the base does not hold. Of an import it may hold some: another node has changed
+// them, and that was folded before the import came.
+func (b *keyBase) lacks(keys []*Key) []*Key {
+	from, _ := b.search(keys[0].ID)
+	to, found := b.search(keys[len(keys)-1].ID)
+	if from == to && !found {
+		return keys
+	}
+	lacking := make([]*Key, 0, len(keys))
+	for _, k := range keys {
+		if _, found := b.search(k.ID); !found {
+			lacking = append(lacking, k)
+		}
+	}
+	return lacking
+}
+
+// showArrived shows a base that holds further keys.
+func (s *Store) showArrived(keys []*Key, next *keyBase) {
 	now := *s.snap.Load()
-	now.base, now.keys = base, now.keys+len(a.keys)
-	it, err := now.txn.LowerBound(tableKeys, indexID, a.keys[0].ID)
+	old := now.base
+	now.base, now.keys = next, now.keys+len(keys)
+	it, err := now.txn.LowerBound(tableKeys, indexID, keys[0].ID)
 	if err != nil {
 		panic(fmt.Sprintf("keystore: listing keys: %v", err))
 	}
-	for k, ok := it.Next().(*Key); ok && k.ID <= a.keys[len(a.keys)-1].ID; k, ok = it.Next().(*Key) {
+	for k, ok := it.Next().(*Key); ok && k.ID <= keys[len(keys)-1].ID; k, ok = it.Next().(*Key) {
+		n, found := next.search(k.ID)
+		if _, before := old.search(k.ID); !found || before {
+			continue // no key of the import: the ids of other nodes stand among its own
+		}
 		// Another node has changed it already, and what it made of it is newer. The imported version must never pass for the
 		// newest: the two have no cell in common.
-		n, _ := base.search(k.ID)
-		base.cells[n].version.Store(0)
+		next.cells[n].version.Store(0)
 		now.keys--
 	}
 	s.snap.Store(&now)

@@ -35,26 +35,51 @@ func (s *Store) Newer() int { return s.Snapshot().newer }
 // Find is what a look-up reads from the snapshot.
 func (v *Snapshot) Find(d *policy.Digest) *Key { return v.find(d) }
 
-// ArriveLate lets imported keys come into memory after others have changed some of them.
-func (s *Store) ArriveLate(keys, changed []*Key) error {
+// ArriveLate lets imported keys come into memory after others have changed some of them, and after that was folded, if fold.
+func (s *Store) ArriveLate(keys, changed []*Key, fold bool) error {
 	a := newArrival()
 	for _, k := range keys {
 		arriving := *k
 		arriving.usage, arriving.version = new(usageCell), 1
 		a.keys = append(a.keys, &arriving)
 	}
+	if err := s.ApplyKeys(changed...); err != nil {
+		return err
+	}
+	if fold {
+		s.fold()
+	}
+	s.arrive(a)
+	return nil
+}
+
+// ApplyKeys takes keys over as another node has committed them.
+func (s *Store) ApplyKeys(keys ...*Key) error {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	other := &application{store: s, txn: s.db.Txn(true)}
-	for _, k := range changed {
+	defer other.abort()
+	for _, k := range keys {
 		if err := other.row(Row{Table: TableKey, ID: k.ID, Data: k.encode()}); err != nil {
 			return err
 		}
 	}
 	other.publish(s.head)
-	s.mu.Unlock()
-	s.arrive(a)
 	return nil
 }
+
+// Resealed is k with another sealed token.
+func Resealed(k *Key, sealed string) *Key {
+	c := *k
+	c.sealed = sealed
+	return &c
+}
+
+// SealedOf is what is sealed of a key.
+func SealedOf(k *Key) string { return k.sealed }
+
+// Current is current.
+func (k *Key) Current() bool { return k.current() }
 
 // ColdRead is the first half of a look-up that misses the cache: it gives the key and a function that does the second
 // half, the filling.

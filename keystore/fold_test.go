@@ -141,8 +141,12 @@ func TestUseOfAFoldedKey(t *testing.T) {
 // TestImportArrivesLate: an import that comes into memory after another node has revoked some of its keys brings none back.
 func TestImportArrivesLate(t *testing.T) {
 	t.Parallel()
-	for _, n := range []int{50, keystore.FoldAtLeast + 1} { // into memdb, and as a base
-		t.Run(fmt.Sprint(n), func(t *testing.T) {
+	for _, c := range []struct {
+		n    int
+		fold bool // what the other node changed, before the import arrives
+	}{{50, false}, {keystore.FoldAtLeast + 1, false}, {50, true}, {2 * keystore.FoldAtLeast, true}} { // into memdb, and as a base
+		n := c.n
+		t.Run(fmt.Sprint(n, c.fold), func(t *testing.T) {
 			t.Parallel()
 			from := keystoretest.NewStore(t, keystore.Options{})
 			a, _ := mustAccount(t, from, "A")
@@ -170,13 +174,35 @@ func TestImportArrivesLate(t *testing.T) {
 				k.Deleted, k.EndedAt, k.Revision = true, k.CreatedAt, k.Revision+1
 				revoked = append(revoked, &k)
 			}
-			if err := s.ArriveLate(keys, revoked); err != nil {
+			// Keys that another node has made at the same time: their ids stand among those of the import.
+			var others []*keystore.Key
+			for i := 3; i < len(keys)-1; i += 11 {
+				k := *keys[i]
+				k.ID += "x"
+				k.Digest = policy.DigestOf(k.ID)
+				others = append(others, &k)
+			}
+			if err := s.ArriveLate(keys, append(revoked, others...), c.fold); err != nil {
 				t.Fatal(err)
 			}
 			check := func(when string) {
 				t.Helper()
-				if s.Len() != n {
-					t.Errorf("%s: the store has %d keys, want %d", when, s.Len(), n)
+				if s.Len() != n+len(others) {
+					t.Errorf("%s: the store has %d keys, want %d", when, s.Len(), n+len(others))
+				}
+				next, err := s.Snapshot().EachKey(keystore.KeyFilter{}, time.Now())
+				if err != nil {
+					t.Fatal(err)
+				}
+				listed := 0
+				for k := next(); k != nil; k = next() {
+					listed++
+					if got, ok := s.Snapshot().Key(k.ID); !ok || got.Deleted != k.Deleted {
+						t.Fatalf("%s: a list has %+v, by its id it is %+v", when, k, got)
+					}
+				}
+				if listed != s.Len() {
+					t.Errorf("%s: %d keys are listed, want %d", when, listed, s.Len())
 				}
 				for i, k := range keys {
 					for range 2 {
@@ -190,6 +216,11 @@ func TestImportArrivesLate(t *testing.T) {
 			check("arrived")
 			s.WaitForCache()
 			check("cached")
+			for i, k := range append(others, keys...) {
+				if !s.Snapshot().Find(&k.Digest).Current() {
+					t.Fatalf("key %d of %d is not the newest version of itself", i, len(others)+len(keys))
+				}
+			}
 			s.FoldNow()
 			check("folded")
 		})
@@ -231,5 +262,42 @@ func TestFilterOverChanges(t *testing.T) {
 			t.Errorf("by the new name: %v", got)
 		}
 		s.FoldNow()
+	}
+}
+
+// TestOlderVersionComesLater: while an import is handed on, changes of its keys are handed on ahead of it. What the import
+// brought of such a key brings nothing back; what was sealed anew counts, though the key is at the same revision.
+func TestOlderVersionComesLater(t *testing.T) {
+	t.Parallel()
+	s, _, _ := newStore(t)
+	a, _ := mustAccount(t, s, "A")
+	k, _ := mustKey(t, s, restricted(a.ID))
+	n := s.Len()
+	revoked := *k
+	revoked.Deleted, revoked.EndedAt, revoked.Revision = true, k.CreatedAt, k.Revision+1
+	for range 2 { // in memdb, and in the base
+		if err := s.ApplyKeys(&revoked); err != nil {
+			t.Fatal(err)
+		}
+		newer := s.Newer()
+		if err := s.ApplyKeys(k); err != nil {
+			t.Fatal(err)
+		}
+		if got, _ := s.Lookup(&k.Digest); !got.Deleted || got.Revision != revoked.Revision {
+			t.Errorf("an older version brought the key back: %+v", got)
+		}
+		if err := s.ApplyKeys(&revoked); err != nil { // once more, as after an interruption
+			t.Fatal(err)
+		}
+		if s.Len() != n || s.Newer() != newer {
+			t.Errorf("%d keys, %d of them in memdb, want %d and %d", s.Len(), s.Newer(), n, newer)
+		}
+		s.FoldNow()
+	}
+	if err := s.ApplyKeys(keystore.Resealed(&revoked, "anew")); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := s.Lookup(&k.Digest); keystore.SealedOf(got) != "anew" {
+		t.Error("what was sealed anew does not count")
 	}
 }

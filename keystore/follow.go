@@ -1,6 +1,7 @@
 package keystore
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -237,13 +238,6 @@ func (a *application) row(r Row) error {
 		}
 		return a.txn.Delete(table, old)
 	}
-	if was, ok := old.(*Key); ok {
-		// An import that could not be applied to its end comes once more: what is there already costs little then.
-		if k, err := decodeKey(a.store.intern, r.ID, r.Data); err == nil && k.Revision <= was.Revision {
-			a.store.ids.seen(r.ID)
-			return nil
-		}
-	}
 	if err := a.store.loadRow(a.txn, r, &a.found); err != nil {
 		return err
 	}
@@ -271,12 +265,19 @@ func (a *application) key(r Row) error {
 	if now.Imported {
 		s.imported.Store(true)
 	}
-	a.due = a.due || !now.due().IsZero()
 	keys := keyView{a.txn, s.snap.Load().base}
+	was, known := keys.byID(r.ID)
+	if known && (now.Revision < was.Revision || bytes.Equal(was.encode(), r.Data)) {
+		// While an import is handed on, changes of its keys come ahead of it: what it brought must not bring back what they took
+		// away. And an import that could not be applied to its end comes once more: what is there already costs little then.
+		// Of the same revision and another content is what was sealed anew.
+		return nil
+	}
+	a.due = a.due || !now.due().IsZero()
 	if !keys.changed(r.ID) {
 		a.newer++
 	}
-	if was, ok := keys.byID(r.ID); ok {
+	if known {
 		now.usage, now.version = was.usage, was.version
 	} else {
 		a.newKeys++

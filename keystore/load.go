@@ -2,6 +2,7 @@ package keystore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"runtime"
@@ -144,6 +145,9 @@ func (b *loadingKeys) decodeAll(in *interner, base *keyBase, k Key) {
 		err := k.decode(in, r.Data)
 		if err == nil {
 			err = k.checkLoaded(r.ID)
+		}
+		if err == nil && string(recordID(r.Data)) != r.ID {
+			err = errors.New("the id of the key is not the first in its record") // which is where it is looked for from now on
 		}
 		if err != nil {
 			b.err = rowError(r, err)

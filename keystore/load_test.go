@@ -1,7 +1,9 @@
 package keystore
 
 import (
+	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 	"strings"
 	"testing"
 	"time"
@@ -77,6 +79,27 @@ func TestKeyLoaderTwice(t *testing.T) {
 		}
 	}
 	if _, err := l.finish(); err == nil || !strings.Contains(err.Error(), storedKey(1).ID) {
+		t.Errorf("the error is %v, want one that names the row", err)
+	}
+}
+
+// TestKeyLoaderID: the base finds the id of a key without taking its record apart. A record in which it stands elsewhere, which
+// no version of the program writes, is refused, though every other reader would find it.
+func TestKeyLoaderID(t *testing.T) {
+	t.Parallel()
+	r := storedKey(1)
+	odd := append([]byte{r.Data[0], 0x81, 0}, r.Data[2:len(r.Data)-4]...) // the number of the first field in two bytes
+	r.Data = binary.BigEndian.AppendUint32(odd, crc32.Checksum(odd, castagnoli))
+	if _, err := decodeKey(newInterner(), r.ID, r.Data); err != nil {
+		t.Fatalf("the record is not what this test is about: %v", err)
+	}
+	l := newKeyLoader(newInterner())
+	for _, r := range []Row{storedKey(2), r, storedKey(3)} {
+		if err := l.add(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := l.finish(); err == nil || !strings.Contains(err.Error(), r.ID) {
 		t.Errorf("the error is %v, want one that names the row", err)
 	}
 }

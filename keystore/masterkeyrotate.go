@@ -153,6 +153,9 @@ func (s *Store) ReloadMasterKey(ctx context.Context) (*MasterKeys, error) {
 		if hasKey(handle, id) {
 			continue
 		}
+		if err := s.catchUp(ctx); err != nil {
+			return nil, err
+		}
 		old, err := s.sealedOld(ctx, next)
 		if err != nil {
 			return nil, err
@@ -178,12 +181,31 @@ func (s *Store) PromoteMasterKey(ctx context.Context, by Actor) (*Sealed, error)
 
 func (s *Store) promoteMasterKey(ctx context.Context, by Actor) (*Sealed, error) {
 	r := s.seal.ring.Load()
+	if err := s.sourceHolds(r); err != nil {
+		return nil, err
+	}
 	if id := waitingKey(r.handle); id != 0 {
 		if err := s.turnTo(ctx, by, r, id); err != nil {
 			return nil, err
 		}
 	}
 	return s.reseal(ctx, by)
+}
+
+// sourceHolds asks whether the keys in use still stand where they are kept. What is sealed under a key that only this process
+// has is lost when it ends.
+func (s *Store) sourceHolds(r *ring) error {
+	there, err := s.master.load()
+	switch {
+	case errors.Is(err, errNoMasterKey):
+		err = fmt.Errorf("%v is missing: put it back; nothing was changed", s.master)
+	case err == nil && !sameKeys(there, r.handle):
+		err = otherKeys(s.master)
+	}
+	if err != nil {
+		return conflict("", "%v", err)
+	}
+	return nil
 }
 
 // turnTo makes a key the primary of the whole fleet.
@@ -259,8 +281,15 @@ func (s *Store) pruneMasterKey(ctx context.Context, by Actor) error {
 	if other := without(nodes, func(n *NodeMasterKeys) bool { return n.Primary == r.primary }); other != "" {
 		return conflict("", "these nodes may still seal under another master key than %d: %s; they follow within a minute: try again; nothing was changed", r.primary, other)
 	}
-	if err := s.quiesce(ctx); err != nil {
+	if err := s.catchUp(ctx); err != nil {
 		return err
+	}
+	stored, err := s.backend.Meta(ctx, metaKeyset)
+	if err != nil {
+		return fmt.Errorf("reading which master key seals: %w", err)
+	}
+	if s.seal.ring.Load() != r || checkedID(stored) != r.primary || !r.opens(stored) {
+		return conflict("", "another node has changed the master key: run `keystile master-key reload` first; nothing was changed")
 	}
 	old, err := s.sealedOld(ctx, r)
 	if err != nil {
@@ -283,7 +312,28 @@ func (s *Store) pruneMasterKey(ctx context.Context, by Actor) error {
 	if err := s.noteMasterKey(ctx, by, EventMasterKeyPruned, r.primary, map[string]any{"dropped": dropped}); err != nil {
 		return err
 	}
-	return s.changeKeyset(ctx, r, next)
+	s.setDropping(true)
+	if err = s.holdPromotions(ctx, r, stored); err == nil {
+		err = s.changeKeyset(ctx, r, next)
+	}
+	s.setDropping(false)
+	if err != nil {
+		s.tellKeyset(ctx) // of what this node has after all
+	}
+	return err
+}
+
+// holdPromotions sees to it that no other node promotes a key that is about to be dropped here. One that has begun finds
+// another check value than it has read, and one that begins later finds that this node does not have the key.
+func (s *Store) holdPromotions(ctx context.Context, r *ring, stored []byte) error {
+	if s.shared == nil {
+		return nil
+	}
+	if err := s.sayKeyset(ctx); err != nil {
+		return fmt.Errorf("telling the other nodes which master keys are left: %w", err)
+	}
+	_, err := s.swapCheck(ctx, stored, r)
+	return err
 }
 
 // RotateMasterKey does all of it at once, for a store of one node: a new key, everything sealed anew under it, and the old

@@ -63,6 +63,19 @@ func (s *Store) quiesce(ctx context.Context) error {
 	return s.settleLocked(ctx) // a commit of which nobody knows whether it is durable
 }
 
+// catchUp is quiesce, and brings memory to the state that the backend has now: what other nodes have sealed until here is seen.
+func (s *Store) catchUp(ctx context.Context) error {
+	if err := s.quiesce(ctx); err != nil || s.shared == nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.pending != nil || s.closed {
+		return unavailable("it is not known yet whether the last change was saved; try again in a moment")
+	}
+	return s.catchUpLocked(ctx)
+}
+
 // Nodes say which keys they have in a kept value each, which ends if it is not renewed.
 const (
 	keysetNodePrefix = "master keys of "
@@ -75,15 +88,31 @@ func (s *Store) tellKeyset(ctx context.Context) {
 	if s.shared == nil || !s.met.Load() {
 		return
 	}
+	if err := s.sayKeyset(ctx); err != nil {
+		s.logger.Warn("telling the other nodes which master keys this one has", zap.Error(err))
+	}
+}
+
+func (s *Store) sayKeyset(ctx context.Context) error {
+	s.telling.Lock()
+	defer s.telling.Unlock()
 	r := s.seal.ring.Load()
+	keys := keyIDs(r.handle)
+	if s.dropping {
+		keys = []uint32{r.primary}
+	}
 	data := binary.BigEndian.AppendUint32(nil, r.primary)
-	for _, id := range keyIDs(r.handle) {
+	for _, id := range keys {
 		data = binary.BigEndian.AppendUint32(data, id)
 	}
 	row := KeptRow{ID: keysetNodePrefix + s.node.id, Expires: milliseconds(s.now().Add(keysetNodeTime)), Data: data}
-	if err := s.backend.Keep(ctx, []KeptRow{row}, nil); err != nil {
-		s.logger.Warn("telling the other nodes which master keys this one has", zap.Error(err))
-	}
+	return s.backend.Keep(ctx, []KeptRow{row}, nil)
+}
+
+func (s *Store) setDropping(on bool) {
+	s.telling.Lock()
+	defer s.telling.Unlock()
+	s.dropping = on
 }
 
 // NodeMasterKeys is what a live node has said of its master keys.

@@ -140,8 +140,12 @@ func (s *Store) leftToEnd(id string) bool {
 // reseal seals everything anew that another key than the primary has sealed, in batches, and answers how much that was. It
 // ends when a look finds nothing more. What it has done stays done if it fails in between.
 func (s *Store) reseal(ctx context.Context, by Actor) (*Sealed, error) {
-	done, r := new(Sealed), s.seal.ring.Load()
+	done := new(Sealed)
 	for {
+		if err := s.catchUp(ctx); err != nil {
+			return nil, err
+		}
+		r := s.seal.ring.Load()
 		old, err := s.sealedOld(ctx, r)
 		if err != nil {
 			return nil, err

@@ -30,6 +30,8 @@ type Store struct {
 	master    MasterKey
 	sealing   sync.RWMutex // read-held from sealing to saving by whoever does not hold mu; see quiesce. Taken before mu
 	keysets   sync.Mutex   // one change of the master keyset at a time. Taken first
+	telling   sync.Mutex   // one word to the other nodes of which master keys this one has
+	dropping  bool         // all but the primary are about to go; guarded by telling
 
 	// Read by everybody, stored by the writer only.
 	snap     atomic.Pointer[Snapshot]

@@ -1,6 +1,7 @@
 package pgstore_test
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +13,201 @@ import (
 	"github.com/keystile/keystile/keystore/pgstore/pgtest"
 	"github.com/keystile/keystile/policy"
 )
+
+// hooked is a backend with a test in its way.
+type hooked struct {
+	*pgstore.Store
+	blind  bool              // it is told nothing of what others change
+	swap   func(name string) // before a small value is swapped
+	commit func()            // before a commit
+}
+
+func (h *hooked) Commit(ctx context.Context, c *keystore.Commit) error {
+	if h.commit != nil {
+		h.commit()
+	}
+	return h.Store.Commit(ctx, c)
+}
+
+func (h *hooked) Watch(ctx context.Context, seen func(keystore.Sighting, error)) error {
+	if !h.blind {
+		return h.Store.Watch(ctx, seen)
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func (h *hooked) SwapMeta(ctx context.Context, name string, old, value []byte) (bool, error) {
+	if h.swap != nil {
+		h.swap(name)
+	}
+	return h.Store.SwapMeta(ctx, name, old, value)
+}
+
+// hookedPair are two nodes with a master key file each, and the way in which the first one's comes to the second.
+func hookedPair(t *testing.T) (nodes [2]*keystore.Store, backends [2]*hooked, carry func()) {
+	t.Helper()
+	dsn := pgtest.Shared(t).Database(t)
+	paths := [2]string{filepath.Join(t.TempDir(), "master.key"), filepath.Join(t.TempDir(), "master.key")}
+	carry = func() {
+		t.Helper()
+		text, err := os.ReadFile(paths[0])
+		if err == nil {
+			err = os.WriteFile(paths[1], text, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, path := range paths {
+		if i == 1 {
+			carry()
+		}
+		nodes[i] = joinFleet(t, dsn, []string{"a", "b"}[i], func(o *keystore.Options) {
+			backends[i] = &hooked{Store: o.Backend.(*pgstore.Store), blind: i == 0}
+			o.Backend, o.MasterKey = backends[i], keystore.MasterKeyFile(path)
+		})
+	}
+	return nodes, backends, carry
+}
+
+// waitUnlocked waits for whoever changes a store at this moment.
+func waitUnlocked(t *testing.T, s *keystore.Store) {
+	t.Helper()
+	imp, err := s.BeginImport(by, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	imp.Close()
+}
+
+// TestFleetMasterKeyPruneLooks: a node that drops a key looks at what the others have sealed, also if it has not heard of it yet.
+func TestFleetMasterKeyPruneLooks(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	nodes, backends, carry := hookedPair(t)
+	a, b := nodes[0], nodes[1]
+	if _, err := a.AddMasterKey(ctx, by); err != nil {
+		t.Fatal(err)
+	}
+	carry()
+	if _, err := b.ReloadMasterKey(ctx); err != nil {
+		t.Fatal(err)
+	}
+	backends[0].swap = func(string) { // b knows of the promotion by now, and finds no new key yet
+		reach(t, b, a.Snapshot().Revision())
+		waitUnlocked(t, b)
+	}
+	if _, err := a.PromoteMasterKey(ctx, by); err != nil {
+		t.Fatal(err)
+	}
+	backends[0].swap = nil
+	_, keys, err := b.CreateAccount(ctx, by, keystore.AccountParams{Name: "A"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if state, err := b.ReloadMasterKey(ctx); err != nil || state.Old.Keys == 0 {
+		t.Fatalf("nothing is sealed under the old key, %v: the test shows nothing", err)
+	}
+	if a.Snapshot().Revision() >= b.Snapshot().Revision() {
+		t.Fatal("the node that prunes has heard of the keys: the test shows nothing")
+	}
+	if err := a.PruneMasterKey(ctx, by); err == nil || !strings.Contains(err.Error(), "still sealed") {
+		t.Errorf("pruning: %v", err)
+	}
+	if done, err := a.PromoteMasterKey(ctx, by); err != nil || done.Keys == 0 {
+		t.Errorf("sealing anew: %v", err)
+	}
+	if err := a.PruneMasterKey(ctx, by); err != nil {
+		t.Fatal(err)
+	}
+	carry()
+	reach(t, b, a.Snapshot().Revision())
+	if state, err := b.ReloadMasterKey(ctx); err != nil || len(state.Keys) != 1 {
+		t.Fatalf("reloading what was pruned: %v", err)
+	}
+	for i, s := range nodes {
+		for _, k := range keys {
+			if k.Kind != policy.KindSecret || k.Mode != policy.ModeSandbox {
+				continue
+			}
+			if _, token, err := s.RevealKey(ctx, by, k.ID); err != nil || token.Digest() != k.Digest {
+				t.Errorf("node %d: revealing: %v", i, err)
+			}
+		}
+	}
+}
+
+// TestFleetMasterKeyPromotedWhilePruned: of a promotion and a pruning at the same time one is refused. The key that seals would
+// else be missing on a node.
+func TestFleetMasterKeyPromotedWhilePruned(t *testing.T) {
+	t.Parallel()
+	for _, first := range []string{"the pruning", "the promotion"} { // is done while the other one is on its way
+		t.Run(first, func(t *testing.T) {
+			t.Parallel()
+			ctx := t.Context()
+			nodes, backends, carry := hookedPair(t)
+			a, b := nodes[0], nodes[1]
+			add := func() (id uint32) {
+				t.Helper()
+				id, err := a.AddMasterKey(ctx, by)
+				if err == nil {
+					carry()
+					_, err = b.ReloadMasterKey(ctx)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				return id
+			}
+			add()
+			if _, err := a.PromoteMasterKey(ctx, by); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := b.ReloadMasterKey(ctx); err != nil { // tells at once that it has turned
+				t.Fatal(err)
+			}
+			id := add()
+			var pruned, promoted error
+			begun := false
+			if first == "the pruning" {
+				backends[1].swap = func(string) {
+					if !begun {
+						begun, pruned = true, a.PruneMasterKey(ctx, by)
+					}
+				}
+				_, promoted = b.PromoteMasterKey(ctx, by)
+			} else {
+				backends[0].commit = func() {
+					if !begun {
+						begun = true
+						_, promoted = b.PromoteMasterKey(ctx, by)
+					}
+				}
+				pruned = a.PruneMasterKey(ctx, by)
+			}
+			if !begun {
+				t.Fatal("nothing came in between: the test shows nothing")
+			}
+			wrong, right := promoted, pruned
+			if first == "the promotion" {
+				wrong, right = pruned, promoted
+			}
+			if right != nil || keystore.CodeOf(wrong) != keystore.CodeConflict {
+				t.Errorf("the first one: %v; the second: %v, want a conflict", right, wrong)
+			}
+			for i, s := range nodes {
+				state, err := s.ReloadMasterKey(ctx)
+				if err != nil {
+					t.Fatalf("node %d: %v", i, err)
+				}
+				if sealing := state.Primary == id; sealing != (first == "the promotion") {
+					t.Errorf("node %d seals under %d of %v", i, state.Primary, state.Keys)
+				}
+			}
+		})
+	}
+}
 
 // TestFleetMasterKeyRotation carries a new master key through a fleet: no step is taken before every node can follow it, and
 // at each moment every node opens what the other seals.

@@ -11,11 +11,15 @@ import (
 	"github.com/keystile/keystile/keystore"
 )
 
-// forgottenAfter is how long a node that has not left stays in the list.
+// forgottenAfter is how long a node that has not left stays in the list, and longer if it may accept keys for longer.
 const forgottenAfter = time.Hour
 
+// remembered says of a row whether it is still in the list; $1 is forgottenAfter. The margin is more than clocks and lists may
+// be behind.
+const remembered = `seen > now() - make_interval(secs => greatest($1::float8, max_staleness / 1000.0 + 60))`
+
 const selectNodes = `SELECT id, version, started, revision, max_staleness, extract(epoch FROM clock_timestamp() - seen)::float8
-	FROM keystile_nodes WHERE seen > now() - make_interval(secs => $1)`
+	FROM keystile_nodes WHERE ` + remembered
 
 // Beat says that a node lives. The first word of a node waits for the disk, since the others must not forget in a crash whom
 // they have to wait for. The later ones do not: what a crash undoes of them makes the node look older than it is.
@@ -88,6 +92,6 @@ func (s *Store) Leave(ctx context.Context, id string) error {
 	if err := s.prepare(ctx); err != nil {
 		return err
 	}
-	_, err := s.pool.Exec(ctx, `DELETE FROM keystile_nodes WHERE id = $1 OR seen <= now() - make_interval(secs => $2)`, id, forgottenAfter.Seconds())
+	_, err := s.pool.Exec(ctx, `DELETE FROM keystile_nodes WHERE id = $2 OR NOT (`+remembered+`)`, forgottenAfter.Seconds(), id)
 	return s.named(err)
 }

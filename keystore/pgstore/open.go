@@ -86,7 +86,7 @@ func (s *Store) setUp(ctx context.Context) error {
 		return s.named(err)
 	}
 	// Nodes that were killed have not left. A standby keeps them.
-	_, err := s.pool.Exec(ctx, `DELETE FROM keystile_nodes WHERE seen <= now() - make_interval(secs => $1)`, forgottenAfter.Seconds())
+	_, err := s.pool.Exec(ctx, `DELETE FROM keystile_nodes WHERE NOT (`+remembered+`)`, forgottenAfter.Seconds())
 	if err != nil && postgres.State(err) != postgres.ReadOnly {
 		return s.named(err)
 	}

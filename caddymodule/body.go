@@ -27,11 +27,11 @@ const serverDrains = 256 << 10
 // A body of unknown or great length counts as well if nobody has begun to read it. The server would wait for it before it sends
 // an answer that may have come from the backend before the proxy got around to reading.
 func (b *requestBody) abandoned() bool {
-	r := b.x.request
-	if r.ProtoMajor != 1 || b.ended.Load() {
+	if b.x == nil || b.ended.Load() { // nobody is handed the body of a request that is denied: see settleBody
 		return false
 	}
-	return b.begun.Load() || r.ContentLength < 0 || r.ContentLength > serverDrains
+	r := b.x.request
+	return r.ProtoMajor == 1 && (b.begun.Load() || r.ContentLength < 0 || r.ContentLength > serverDrains)
 }
 
 // Read hands out the body. The server fills in the trailers, announced or not, in the call that answers io.EOF; a proxy

@@ -74,7 +74,10 @@ func TestDeployedFleet(t *testing.T) {
 	site := fmt.Sprintf("127.0.0.1:%d", api)
 	send := func() (int, string, error) {
 		answer, err := gatetest.Send(site, "", get("/v1/balance", key.Token))
-		return answer.Status, string(answer.Body), err
+		if err != nil {
+			return 0, "", err
+		}
+		return answer.Status, string(answer.Body), nil
 	}
 	for deadline := time.Now().Add(fleetLimit); ; time.Sleep(10 * time.Millisecond) {
 		status, body, err := send()

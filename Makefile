@@ -7,6 +7,8 @@ BIN   ?= bin/keystile
 TOOLS := go tool -modfile=.ci/tools/go.mod
 FUZZTIME ?= 20s
 RECORDS ?= 2000000
+LOAD ?= 10s
+SOAK ?= 30m
 
 .PHONY: help
 help: ## list the targets
@@ -37,6 +39,15 @@ bench: ## benchmarks beside the code, with allocations, after the guards on allo
 bench-log: ## the request log with RECORDS (default two million) over ten days, and twenty kills under load
 	KEYSTILE_BENCH_LOG=$(RECORDS) CGO_ENABLED=0 go test -count=1 -timeout 30m -run '^(TestBenchmark|TestKilledProcessLosesNothingOld)$$' ./requestlog/archive
 
+.PHONY: bench-fleet
+bench-fleet: ## three gateways on a PostgreSQL: 500 revocations under load, then a million keys (some minutes)
+	KEYSTILE_TEST_FLEET_ROUNDS=500 CGO_ENABLED=0 go test -count=1 -v -timeout 30m -run '^TestFleetRevocation$$' ./cmd/keystile
+	KEYSTILE_TEST_FLEET_KEYS=1000000 KEYSTILE_TEST_FLEET_LAGS=500 CGO_ENABLED=0 go test -count=1 -v -timeout 30m -run '^TestFleetManyKeys$$' ./cmd/keystile
+
+.PHONY: bench-pglog
+bench-pglog: ## the request log in PostgreSQL with RECORDS over ten days
+	KEYSTILE_BENCH_PGLOG=$(RECORDS) CGO_ENABLED=0 go test -count=1 -timeout 30m -v -run '^TestBenchmark$$' ./requestlog/pglog
+
 .PHONY: bench-compare
 bench-compare: ## what busy machines tell too, against the committed baseline: information, no verdict
 	CGO_ENABLED=0 go test -run '^$$' -bench 'Undisturbed' -benchtime 1x -count 6 ./caddymodule/ | tee bench/latest.out
@@ -45,11 +56,23 @@ bench-compare: ## what busy machines tell too, against the committed baseline: i
 .PHONY: bench-system
 bench-system: ## whole systems side by side (nginx, haproxy, wrk from Debian): hours; BENCH="-short" takes minutes
 	go run ./bench/system $(BENCH)
-	go run ./bench/chart bench/results.json
+	go run ./bench/chart bench/results.json README.md
+
+.PHONY: load
+load: ## seven attacks on the running binary, and what a good customer notices of each (LOAD=10s each)
+	KEYSTILE_LOAD=$(LOAD) CGO_ENABLED=0 go test -count=1 -timeout 30m -v -run '^TestGoodTrafficUnderAttack$$' ./cmd/keystile | grep -E '^ .*\||^(---|ok|FAIL)'
+
+.PHONY: soak
+soak: ## SOAK (default 30m) of churn, reloads, revocations and kills, with a checker that knows what should have happened
+	go run ./bench/soak -for $(SOAK)
 
 .PHONY: lint
 lint: ## format, vet and the linters of .golangci.yml
 	.ci/lint
+
+.PHONY: supply
+supply: ## vulnerabilities, licences, bill of materials, and two builds that must be one file; to .artifacts
+	.ci/supply
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (default 20s) each

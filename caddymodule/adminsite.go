@@ -112,7 +112,9 @@ func (s *AdminSite) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhtt
 		defer context.AfterFunc(s.ending, cancel)()
 	}
 	trusted := trustedPeer(ctx)
-	client := auth.Client{Address: clientAddress(r, s.server, trusted), Secure: r.TLS != nil || trusted && forwardedTLS(r)}
+	client := auth.Client{
+		Address: clientAddress(r, s.server, trusted), Secure: r.TLS != nil || trusted && forwardedTLS(r), Prefix: mountPrefix(r),
+	}
 	handler.ServeHTTP(w, r.WithContext(auth.WithClient(ctx, client)))
 	return nil
 }

@@ -156,14 +156,14 @@ func (a *App) take(config resolved) (err error) {
 	if a.run.settings.lockout, err = take(&a.run.held, poolKey{kind: "lockout"}, newLockout); err != nil {
 		return err
 	}
-	master := masterSource{file: config.masterFile, env: config.masterEnv}
+	master := masterSource{file: config.masterFile, env: config.masterEnv, kms: config.masterKMS}
 	if a.run.store, err = takeStore(&a.run.held, config.store, master); err != nil {
 		return err
 	}
 	a.run.tuning = config.log
 	a.run.settings.node, a.run.staleness = a.run.store.node, config.staleness
 	a.run.settings.rates = config.rates
-	a.run.log, err = takeLog(&a.run.held, config.logDir)
+	a.run.log, err = takeLog(&a.run.held, config.requests)
 	return err
 }
 

@@ -32,9 +32,10 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //
 //	keystile {
 //		store bolt [<path>] | postgres <dsn>
-//		request_log archive [<dir>] {
+//		request_log archive [<dir>] | postgres <dsn> {
 //			retention <duration>
 //			max_size  <size>
+//			journal   <dir>
 //			otlp <endpoint> {
 //				protocol http|grpc
 //				header   <name> <value>
@@ -182,8 +183,10 @@ func (a *App) parseMasterKey(d *caddyfile.Dispenser) error {
 		a.MasterKey = &MasterKeyConfig{File: args[1]}
 	case "env":
 		a.MasterKey = &MasterKeyConfig{Env: args[1]}
+	case "kms":
+		a.MasterKey = &MasterKeyConfig{KMS: args[1]}
 	default:
-		return d.Errf("unrecognized master key source %q: this version has %q and %q", args[0], "file", "env")
+		return d.Errf("unrecognized master key source %q: this version has %q, %q and %q", args[0], "file", "env", "kms")
 	}
 	return refuseBlock(d, "master_key")
 }

@@ -11,13 +11,13 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/keystile/keystile/keystore"
+	"github.com/keystile/keystile/keystore/awskms"
 )
 
-// The backends that this version has. The words are those of the Caddyfile and of JSON.
+// The backends of the key store that this version has. The words are those of the Caddyfile and of JSON.
 const (
-	storeBolt         = "bolt"
-	storePostgres     = "postgres"
-	requestLogArchive = "archive"
+	storeBolt     = "bolt"
+	storePostgres = "postgres"
 )
 
 // StoreConfig says where keys live.
@@ -46,6 +46,12 @@ type MasterKeyConfig struct {
 	// The name of an environment variable that holds the keyset. The keyset itself never stands in the configuration,
 	// because Caddy shows its configuration at /config/ and saves it.
 	Env string `json:"env,omitempty"`
+
+	// A key of a key management service, which encrypts the keyset: aws-kms://arn:aws:kms:REGION:ACCOUNT:key/ID. The
+	// encrypted keyset is a file, `keystile/master.kms` under Caddy's data directory, made on first start. The service is
+	// asked at start and when the master key is rotated, never for a request. Credentials come from where the AWS SDK
+	// finds them.
+	KMS string `json:"kms,omitempty"`
 }
 
 // VersionsConfig says which API versions clients may ask for. At most one of its fields is set.
@@ -63,10 +69,11 @@ type resolved struct {
 	store      storePlace
 	staleness  time.Duration
 	rates      keystore.RateLimit
-	logDir     string // absolute
+	requests   logPlace
 	log        logTuning
 	masterFile string // absolute; "" if the master keyset comes from the environment
 	masterEnv  string // name of the variable; "" if it comes from a file
+	masterKMS  string // URI of the key that the file is encrypted by; "" if it is not
 	headers    headerNames
 }
 
@@ -90,11 +97,8 @@ func (a *App) resolve(repl *caddy.Replacer) (resolved, error) {
 	if a.RequestLog != nil {
 		log = *a.RequestLog
 	}
-	if log.Backend != "" && log.Backend != requestLogArchive {
-		return r, fmt.Errorf("request_log: unknown backend %q: this version has %q", log.Backend, requestLogArchive)
-	}
-	if r.logDir, err = dataPath(repl, log.Dir, filepath.Join(data, "requests")); err != nil {
-		return r, fmt.Errorf("request_log: dir: %w", err)
+	if r.requests, err = log.resolve(repl, data); err != nil {
+		return r, fmt.Errorf("request_log: %w", err)
 	}
 	if r.log, err = log.tuning(repl); err != nil {
 		return r, fmt.Errorf("request_log: %w", err)
@@ -105,8 +109,13 @@ func (a *App) resolve(repl *caddy.Replacer) (resolved, error) {
 		master = *a.MasterKey
 	}
 	switch {
-	case master.File != "" && master.Env != "":
-		return r, errors.New("master_key: file and env exclude each other")
+	case master.File != "" && master.Env != "", master.KMS != "" && master.File+master.Env != "":
+		return r, errors.New("master_key: file, env and kms exclude each other")
+	case master.KMS != "":
+		if err := awskms.Check(master.KMS); err != nil {
+			return r, fmt.Errorf("master_key: kms: %w", err)
+		}
+		r.masterKMS, r.masterFile = master.KMS, filepath.Join(data, "master.kms")
 	case master.Env != "":
 		if strings.ContainsAny(master.Env, "={}$ ") {
 			return r, errors.New("master_key: env takes the name of an environment variable, not its value")

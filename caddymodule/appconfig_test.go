@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -77,7 +78,7 @@ func TestResolvePlaces(t *testing.T) {
 			name: "defaults",
 			want: resolved{
 				store: storePlace{file: filepath.Join(data, "caddy/keystile/keys.db")}, staleness: time.Minute,
-				logDir:     filepath.Join(data, "caddy/keystile/requests"),
+				requests:   logPlace{dir: filepath.Join(data, "caddy/keystile/requests")},
 				masterFile: filepath.Join(data, "caddy/keystile/master.key"),
 			},
 		},
@@ -88,7 +89,7 @@ func TestResolvePlaces(t *testing.T) {
 				RequestLog: &RequestLogConfig{Dir: "log"},
 				MasterKey:  &MasterKeyConfig{Env: "KEYSTILE_MASTER_KEY"},
 			},
-			want: resolved{store: storePlace{file: "/srv/keystile/keys.db"}, staleness: time.Minute, logDir: filepath.Join(data, "log"), masterEnv: "KEYSTILE_MASTER_KEY"},
+			want: resolved{store: storePlace{file: "/srv/keystile/keys.db"}, staleness: time.Minute, requests: logPlace{dir: filepath.Join(data, "log")}, masterEnv: "KEYSTILE_MASTER_KEY"},
 		},
 		{
 			name: "a database by a placeholder",
@@ -98,7 +99,7 @@ func TestResolvePlaces(t *testing.T) {
 			},
 			want: resolved{
 				store: storePlace{dsn: "postgres://keystile:pw@db.example.com/keys"}, staleness: 5 * time.Second,
-				logDir: filepath.Join(data, "caddy/keystile/requests"), masterEnv: "KEYSTILE_MASTER_KEY",
+				requests: logPlace{dir: filepath.Join(data, "caddy/keystile/requests")}, masterEnv: "KEYSTILE_MASTER_KEY",
 			},
 		},
 		{name: "store of a later version", app: App{Store: &StoreConfig{Backend: "etcd"}}, err: `store: unknown backend "etcd"`},
@@ -108,9 +109,26 @@ func TestResolvePlaces(t *testing.T) {
 		{name: "a file with an address", app: App{Store: &StoreConfig{DSN: "postgres://h/d"}}, err: `store: dsn is of a "postgres" store`},
 		{name: "a database with a file", app: App{Store: &StoreConfig{Backend: "postgres", Path: "x", DSN: "postgres://h/d"}}, err: `store: path is of a "bolt" store`},
 		{name: "a staleness that is too short", app: App{MaxStaleness: caddy.Duration(time.Millisecond)}, err: "max_staleness: 1ms is not from"},
-		{name: "log of a later version", app: App{RequestLog: &RequestLogConfig{Backend: "postgres"}}, err: `request_log: unknown backend "postgres"`},
+		{
+			name: "a log in a database",
+			app: App{
+				RequestLog: &RequestLogConfig{Backend: "postgres", DSN: " {env.KEYSTILE_TEST_DSN}\n", Journal: "{env.KEYSTILE_TEST_DIR}/journal"},
+				MasterKey:  &MasterKeyConfig{Env: "KEYSTILE_MASTER_KEY"},
+			},
+			want: resolved{
+				store: storePlace{file: filepath.Join(data, "caddy/keystile/keys.db")}, staleness: time.Minute,
+				requests: logPlace{dir: "/srv/keystile/journal", dsn: "postgres://keystile:pw@db.example.com/keys"}, masterEnv: "KEYSTILE_MASTER_KEY",
+			},
+		},
+		{name: "log of a later version", app: App{RequestLog: &RequestLogConfig{Backend: "clickhouse"}}, err: `request_log: unknown backend "clickhouse"`},
+		{name: "a log without an address", app: App{RequestLog: &RequestLogConfig{Backend: "postgres"}}, err: "request_log: dsn: the address of the database is missing"},
+		{name: "a log at an address that is none", app: App{RequestLog: &RequestLogConfig{Backend: "postgres", DSN: "postgres://u:secret@h:port/"}}, err: "request_log: dsn: the address of the database cannot be read"},
+		{name: "an archive with an address", app: App{RequestLog: &RequestLogConfig{DSN: "postgres://h/d"}}, err: `request_log: dsn and journal are of a "postgres" request log`},
+		{name: "a log in a database with a directory", app: App{RequestLog: &RequestLogConfig{Backend: "postgres", Dir: "x", DSN: "postgres://h/d"}}, err: `request_log: dir is of a "archive" request log`},
 		{name: "empty placeholder", app: App{Store: &StoreConfig{Path: "{env.KEYSTILE_TEST_NOT_SET}/keys.db"}}, err: "store: path: "},
 		{name: "two master keys", app: App{MasterKey: &MasterKeyConfig{File: "a", Env: "B"}}, err: "exclude each other"},
+		{name: "two master keys, one of a service", app: App{MasterKey: &MasterKeyConfig{File: "a", KMS: "aws-kms://x"}}, err: "exclude each other"},
+		{name: "no key of a service", app: App{MasterKey: &MasterKeyConfig{KMS: "aws-kms://alias/x"}}, err: "want aws-kms://arn"},
 		{name: "a master key in the config", app: App{MasterKey: &MasterKeyConfig{Env: "{$SECRET}"}}, err: "takes the name"},
 		{
 			name: "the master key is the store",
@@ -128,6 +146,9 @@ func TestResolvePlaces(t *testing.T) {
 				return
 			}
 			got.headers = headerNames{}
+			if text := fmt.Sprintf("%v %+v %#v", got.requests, got.requests, got.requests); strings.Contains(text, "pw@") {
+				t.Errorf("the place of the log can be printed with its password: %s", text)
+			}
 			if err != nil || got != test.want {
 				t.Errorf("got %+v, %v; want %+v", got, err, test.want)
 			}

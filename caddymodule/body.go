@@ -17,11 +17,21 @@ type requestBody struct {
 	ended atomic.Bool // it has been read to its end
 }
 
+// serverDrains is how much of a body that nobody has read the server reads before it sends the answer, to keep the connection.
+const serverDrains = 256 << 10
+
 // abandoned says whether the answer comes while the body is still on its way. A proxy closes such a body, and what follows
 // of it must not be taken for the next request of an HTTP/1 connection. The server does not see to that itself: it knows
 // only bodies of its own kind, and Caddy puts another around each.
+//
+// A body of unknown or great length counts as well if nobody has begun to read it. The server would wait for it before it sends
+// an answer that may have come from the backend before the proxy got around to reading.
 func (b *requestBody) abandoned() bool {
-	return b.begun.Load() && !b.ended.Load() && b.x.request.ProtoMajor == 1
+	if b.x == nil || b.ended.Load() { // nobody is handed the body of a request that is denied: see settleBody
+		return false
+	}
+	r := b.x.request
+	return r.ProtoMajor == 1 && (b.begun.Load() || r.ContentLength < 0 || r.ContentLength > serverDrains)
 }
 
 // Read hands out the body. The server fills in the trailers, announced or not, in the call that answers io.EOF; a proxy

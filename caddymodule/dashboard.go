@@ -38,7 +38,11 @@ func mountPrefix(r *http.Request) string {
 	if !ok {
 		return ""
 	}
-	return strings.TrimSuffix(prefix, "/")
+	// Caddy takes //keys for /keys. An address that begins with two slashes names another host.
+	if prefix = strings.Trim(prefix, "/"); prefix != "" {
+		prefix = "/" + prefix
+	}
+	return prefix
 }
 
 // ownersShown is how many people are named to who has to ask one.

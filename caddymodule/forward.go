@@ -63,7 +63,11 @@ func (u *Upstreams) load(ctx caddy.Context, field string, raw *json.RawMessage) 
 	if !ok {
 		return nil, fmt.Errorf("%T is no HTTP handler", module)
 	}
-	if proxy, ok := middleware.(*reverseproxy.Handler); ok && !throughProxy {
+	proxy, ok := middleware.(*reverseproxy.Handler)
+	if ok {
+		encodeOnDemand(proxy)
+	}
+	if ok && !throughProxy {
 		if short := newShortWay(proxy); short != nil {
 			return short, nil
 		}

@@ -26,7 +26,7 @@ type scriptedBackend struct {
 
 // newScriptedBackend calls script for each request, with the number of the request on its connection. The script answers
 // what is written, and whether the connection stays open.
-func newScriptedBackend(t *testing.T, script func(nth int, r *http.Request, conn net.Conn) (answer string, stay bool)) *scriptedBackend {
+func newScriptedBackend(t testing.TB, script func(nth int, r *http.Request, conn net.Conn) (answer string, stay bool)) *scriptedBackend {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -19,9 +19,6 @@ type shortTrip struct {
 	stop    func() bool // ends the watch on the request's context
 }
 
-// maxInformed is how many 1xx answers a backend may send before the final one.
-const maxInformed = 5
-
 // run sends the request and hands the answer on. again says that neither has happened and that the request may be sent
 // once more.
 func (t *shortTrip) run() (again bool, err error) {
@@ -92,14 +89,15 @@ func (t *shortTrip) exchange() (*http.Response, error) {
 			return nil, err
 		}
 	}
-	for informed := 0; ; informed++ {
+	// Any number of 1xx answers may come first, as by Caddy's proxy; all heads together are bounded by the size of one.
+	for {
 		res, err := http.ReadResponse(c.br, t.request)
 		switch {
 		case err != nil:
 			return nil, fmt.Errorf("reading the backend's answer: %w", err)
 		case res.StatusCode == http.StatusSwitchingProtocols:
 			return nil, errors.New("the backend switches protocols unasked")
-		case res.StatusCode >= 200:
+		case res.StatusCode >= 200 || res.StatusCode < 100: // the second is none at all, and becomes a 502
 			if t.way.headTime > 0 {
 				if err := c.SetReadDeadline(time.Time{}); err != nil {
 					return nil, err
@@ -107,8 +105,6 @@ func (t *shortTrip) exchange() (*http.Response, error) {
 			}
 			c.head = -1
 			return res, nil
-		case informed == maxInformed:
-			return nil, errors.New("the backend sends too many 1xx answers")
 		case res.StatusCode > 100:
 			t.inform(res)
 		}

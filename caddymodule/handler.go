@@ -134,6 +134,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.access = newAccessLog(ctx, h.server, h.keyName)
+	addProxyDefaults(h.server)
 	if h.Upstreams != nil {
 		if err := h.Upstreams.provision(ctx); err != nil {
 			return fmt.Errorf("upstreams: %w", err)

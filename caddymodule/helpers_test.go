@@ -77,7 +77,7 @@ func (s *stuckStore) Close() error                 { return nil }
 func accountNamed(name string) keystore.AccountParams { return keystore.AccountParams{Name: name} }
 
 // revealSecrets answers the default secret keys of an account by mode.
-func revealSecrets(t *testing.T, store *keystore.Store, keys []*keystore.Key) map[string]string {
+func revealSecrets(t testing.TB, store *keystore.Store, keys []*keystore.Key) map[string]string {
 	t.Helper()
 	tokens := make(map[string]string)
 	for _, k := range keys {

@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,7 +13,6 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/keystile/keystile/requestlog"
-	"github.com/keystile/keystile/requestlog/archive"
 	"github.com/keystile/keystile/requestlog/otlp"
 )
 
@@ -21,7 +21,7 @@ const exportGrace = 3 * time.Second
 
 // sharedLog is a request log in the pool, opened on first use.
 type sharedLog struct {
-	dir   string
+	place logPlace
 	usage usageObserver
 
 	// exporter sends records on; nil: nobody asked for it. Its counts outlive it.
@@ -36,8 +36,17 @@ type sharedLog struct {
 	ending sync.WaitGroup // exporters that a reload has replaced
 }
 
-func takeLog(h *holdings, dir string) (*sharedLog, error) {
-	return take(h, poolKey{"request log", dir}, func() *sharedLog { return &sharedLog{dir: dir} })
+// takeLog takes the log of a place from the pool. A directory is that of one log: what waits in it for one database is not to
+// be brought to another.
+func takeLog(h *holdings, place logPlace) (*sharedLog, error) {
+	l, err := take(h, poolKey{"request log", place.dir}, func() *sharedLog { return &sharedLog{place: place} })
+	if err != nil {
+		return nil, err
+	}
+	if l.place != place {
+		return nil, fmt.Errorf("request_log: %s is in use for %s: another database, user or password needs a restart, or another journal", place.dir, l.place)
+	}
+	return l, nil
 }
 
 // open opens the log, or gives the one that is open.
@@ -50,7 +59,7 @@ func (l *sharedLog) open(t logTuning) (*requestlog.Log, error) {
 	case l.log != nil || l.err != nil:
 		return l.log, l.err
 	}
-	if l.log, l.err = openLog(l.dir, t); l.err == nil {
+	if l.log, l.err = openLog(l.place, t); l.err == nil {
 		l.tuned = logTuning{retention: t.retention, maxSize: t.maxSize}
 		l.log.Observe(l.usage.observe)
 		l.log.Observe(l.export)
@@ -58,10 +67,13 @@ func (l *sharedLog) open(t logTuning) (*requestlog.Log, error) {
 	return l.log, l.err
 }
 
-// openLog opens the log over the archive in a directory.
-func openLog(dir string, t logTuning) (*requestlog.Log, error) {
+// openLog opens the log over the store of a place.
+func openLog(place logPlace, t logTuning) (*requestlog.Log, error) {
 	logger := processLogger("keystile.request_log")
-	store, err := archive.Open(archive.Options{Dir: dir, Retention: t.retention, MaxSize: t.maxSize, Logger: logger})
+	if err := checkLogFiles(place.dir, func(warning string) { logger.Warn(warning) }); err != nil {
+		return nil, err
+	}
+	store, err := place.open(t, logger)
 	if err != nil {
 		return nil, err
 	}

@@ -104,7 +104,12 @@ func (m *metrics) Destruct() error { return nil }
 type stateCollector struct{}
 
 var (
-	keysDesc     = prometheus.NewDesc("caddy_keystile_keys", "Keys loaded, ended ones included.", nil, nil)
+	keysDesc      = prometheus.NewDesc("caddy_keystile_keys", "Keys loaded, ended ones included.", nil, nil)
+	stalenessDesc = prometheus.NewDesc("caddy_keystile_store_staleness_seconds", "Seconds since the keys in memory were last known to be the database's newest state; after max_staleness no key is accepted. Only of a store that gateways share.", nil, nil)
+	behindDesc    = prometheus.NewDesc("caddy_keystile_store_behind_revisions", "Changes that the database was seen to hold and that are not in force on this node yet.", nil, nil)
+	nodesDesc     = prometheus.NewDesc("caddy_keystile_nodes_live", "Gateways that share the store and were heard of lately, this one included.", nil, nil)
+	revisionDesc  = prometheus.NewDesc("caddy_keystile_store_revision", "The newest change of the key store that is in force on this node.", nil, nil)
+
 	queuedDesc   = prometheus.NewDesc("caddy_keystile_request_log_queue_records", "Request records in the queue now.", nil, nil)
 	appendedDesc = prometheus.NewDesc("caddy_keystile_request_log_appended_total", "Request records handed to the log, dropped ones included.", nil, nil)
 	storedDesc   = prometheus.NewDesc("caddy_keystile_request_log_stored_total", "Request records written out.", nil, nil)
@@ -115,6 +120,13 @@ var (
 	asideDesc    = prometheus.NewDesc("caddy_keystile_request_log_set_aside_total", "Damaged files taken out of the request log.", nil, nil)
 	skippedDesc  = prometheus.NewDesc("caddy_keystile_request_log_skipped_lines_total", "Unreadable lines met in the request log.", nil, nil)
 	gapsDesc     = prometheus.NewDesc("caddy_keystile_request_log_gaps_total", "Gap records written out; each tells of dropped records.", nil, nil)
+
+	unshippedDesc     = prometheus.NewDesc("caddy_keystile_request_log_unshipped_records", "Request records that are not in the database yet; about, for those of an earlier process.", nil, nil)
+	unshippedSizeDesc = prometheus.NewDesc("caddy_keystile_request_log_unshipped_bytes", "Size of the request records that are not in the database yet.", nil, nil)
+	unshippedAgeDesc  = prometheus.NewDesc("caddy_keystile_request_log_unshipped_age_seconds", "Age of the oldest request record that is not in the database yet, 0 if there is none.", nil, nil)
+	databaseDesc      = prometheus.NewDesc("caddy_keystile_request_log_database_up", "1 if the request log's database takes records, 0 if not.", nil, nil)
+	batchesDesc       = prometheus.NewDesc("caddy_keystile_request_log_batches_total", "Batches of request records brought to the database.", nil, nil)
+	expiredDesc       = prometheus.NewDesc("caddy_keystile_request_log_expired_total", "Request records that were older than what is kept by the time they could be brought to the database.", nil, nil)
 
 	capturedDesc     = prometheus.NewDesc("caddy_keystile_request_log_captured_bytes", "Bytes of captured headers and bodies on their way to the log now.", nil, nil)
 	uncapturedDesc   = prometheus.NewDesc("caddy_keystile_request_log_captures_dropped_total", "Captures given up because too much was on its way; their records are kept.", nil, nil)
@@ -128,7 +140,8 @@ var (
 // Describe sends the descriptions of all that Collect may send.
 func (stateCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		keysDesc, queuedDesc, appendedDesc, storedDesc, droppedDesc, errorsDesc, gapsDesc, filesDesc, bytesDesc, asideDesc, skippedDesc,
+		keysDesc, revisionDesc, stalenessDesc, behindDesc, nodesDesc, queuedDesc, appendedDesc, storedDesc, droppedDesc, errorsDesc, gapsDesc, filesDesc, bytesDesc, asideDesc, skippedDesc,
+		unshippedDesc, unshippedSizeDesc, unshippedAgeDesc, databaseDesc, batchesDesc, expiredDesc,
 		capturedDesc, uncapturedDesc, captureBytesDesc, otlpQueuedDesc, otlpExportedDesc, otlpDroppedDesc,
 	} {
 		ch <- d
@@ -153,6 +166,14 @@ func (stateCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	stats := g.log.Stats()
 	gauge(keysDesc, float64(g.store.Len()))
+	gauge(revisionDesc, float64(g.store.Snapshot().Revision()))
+	if g.store.Shared() {
+		gauge(nodesDesc, float64(g.store.LiveNodes()))
+		gauge(behindDesc, float64(g.store.Behind()))
+		if age, known := g.store.Staleness(time.Now()); known {
+			gauge(stalenessDesc, age.Seconds())
+		}
+	}
 	gauge(queuedDesc, float64(stats.Queued))
 	counter(appendedDesc, stats.Appended)
 	counter(storedDesc, stats.Stored)
@@ -163,6 +184,18 @@ func (stateCollector) Collect(ch chan<- prometheus.Metric) {
 	counter(asideDesc, stats.SetAside)
 	counter(skippedDesc, stats.Skipped)
 	counter(gapsDesc, stats.Gaps)
+	if b := stats.Backlog; b != nil {
+		up := 1.0
+		if b.Away {
+			up = 0
+		}
+		gauge(unshippedDesc, float64(b.Records))
+		gauge(unshippedSizeDesc, float64(b.Bytes))
+		gauge(unshippedAgeDesc, b.Age.Seconds())
+		gauge(databaseDesc, up)
+		counter(batchesDesc, b.Batches)
+		counter(expiredDesc, b.Expired)
+	}
 	gauge(capturedDesc, float64(stats.Captured))
 	counter(uncapturedDesc, stats.CapturesDropped)
 	counter(captureBytesDesc, stats.CaptureDropped)

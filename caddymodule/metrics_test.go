@@ -48,10 +48,16 @@ func TestMetricsAfterReload(t *testing.T) {
 		`caddy_keystile_lookup_duration_seconds_count 1`,
 		`caddy_keystile_decision_duration_seconds_count 1`,
 		`caddy_keystile_keys 4`,
+		`caddy_keystile_store_revision 2`,
 		`caddy_keystile_request_log_queue_records 0`,
 		`caddy_keystile_request_log_dropped_total 0`,
 	}
 	want(first...)
+	for _, shared := range []string{"staleness", "behind", "nodes_live"} {
+		if strings.Contains(ours(scrape()), shared) {
+			t.Errorf("a store that nobody shares has the metric %s", shared)
+		}
+	}
 
 	g = c.mustLoad(c.config("", oneResource+"\nipv6_ranges on", "keystile"))
 	want(first...)

@@ -15,17 +15,28 @@ import (
 
 // RequestLogConfig says where request records live, and for how long.
 type RequestLogConfig struct {
-	// The kind of request log. Only "archive" (files in a local directory) so far. Default: archive.
+	// The kind of request log: "archive" (files in a local directory, of one process) or "postgres" (a database that any number of
+	// processes share). Default: archive.
 	Backend string `json:"backend,omitempty"`
 
 	// The directory of an archive, used by one process. A relative path is taken from the working directory of the
 	// process. Global placeholders are replaced. Default: `keystile/requests` under Caddy's data directory.
 	Dir string `json:"dir,omitempty"`
 
+	// The address of the database of a postgres log, as postgres://user:password@host:5432/database or as key=value pairs. Global
+	// placeholders are replaced: Caddy shows its configuration at /config/, so a password is better given as {env.NAME} or
+	// {file.PATH}.
+	DSN string `json:"dsn,omitempty"`
+
+	// The directory in which a postgres log keeps records until they are in the database, used by one process. Global placeholders
+	// are replaced. Default: `keystile/requests-postgres` under Caddy's data directory.
+	Journal string `json:"journal,omitempty"`
+
 	// How long records are kept, at least a minute. Default: 30d.
 	Retention caddy.Duration `json:"retention,omitempty"`
 
-	// How many bytes records may take, at least 1 MiB; the oldest go first. Default: 10 GiB.
+	// How many bytes records may take, at least 1 MiB; the oldest go first. In a database whole days go, and the newest stays. It also
+	// bounds what waits for a database that is away. Default: 10 GiB.
 	MaxSize int64 `json:"max_size,omitempty"`
 
 	// Where records are also sent, as OpenTelemetry logs. Default: nowhere.
@@ -143,12 +154,19 @@ func (a *App) parseRequestLog(d *caddyfile.Dispenser) error {
 	if len(args) == 0 || len(args) > 2 {
 		return d.ArgErr()
 	}
-	if args[0] != requestLogArchive {
-		return d.Errf("unrecognized request log %q: this version has %q", args[0], requestLogArchive)
-	}
 	c := &RequestLogConfig{Backend: args[0]}
-	if len(args) == 2 {
-		c.Dir = args[1]
+	switch args[0] {
+	case requestLogArchive:
+		if len(args) == 2 {
+			c.Dir = args[1]
+		}
+	case requestLogPostgres:
+		if len(args) != 2 {
+			return d.Errf("request_log %s: give the address of the database", requestLogPostgres)
+		}
+		c.DSN = args[1]
+	default:
+		return d.Errf("unrecognized request log %q: this version has %q and %q", args[0], requestLogArchive, requestLogPostgres)
 	}
 	seen := make(map[string]bool)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
@@ -186,6 +204,11 @@ func (c *RequestLogConfig) parseWord(d *caddyfile.Dispenser, word string) error 
 			return d.Errf("max_size: %q is no size; write it as 10GiB", text)
 		}
 		c.MaxSize = size
+	case "journal":
+		if c.Backend != requestLogPostgres {
+			return d.Errf("journal is of request_log %s", requestLogPostgres)
+		}
+		return parseOneArg(d, &c.Journal)
 	case "otlp":
 		return c.parseOTLP(d)
 	default:

@@ -43,6 +43,9 @@ func (w *responseWriter) WriteHeader(status int) {
 		w.ResponseWriter.WriteHeader(status) // the server logs the superfluous call
 		return
 	}
+	if status < 100 || status > 999 {
+		status = http.StatusBadGateway // a backend may say "HTTP/1.1 000", and the server would panic over it
+	}
 	if status >= 200 || status == http.StatusSwitchingProtocols {
 		w.begin(status)
 	}

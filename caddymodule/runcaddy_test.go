@@ -22,7 +22,7 @@ import (
 // caddyProcess runs configs in Caddy inside of the test process. There is one Caddy in a process, so tests that use it do
 // not run in parallel.
 type caddyProcess struct {
-	t    *testing.T
+	t    testing.TB
 	data string // Caddy's data directory
 	site string // address of the site
 }
@@ -31,7 +31,7 @@ type caddyProcess struct {
 var adminAddress = sync.OnceValue(freeAddress)
 
 // newCaddy gives an empty Caddy: nothing runs, and its data directory is new.
-func newCaddy(t *testing.T) *caddyProcess {
+func newCaddy(t testing.TB) *caddyProcess {
 	t.Helper()
 	home := t.TempDir()
 	t.Setenv("XDG_DATA_HOME", home)
@@ -42,7 +42,7 @@ func newCaddy(t *testing.T) *caddyProcess {
 	return &caddyProcess{t: t, data: filepath.Join(home, "caddy"), site: freeAddress()}
 }
 
-func stopCaddy(t *testing.T) {
+func stopCaddy(t testing.TB) {
 	t.Helper()
 	if err := caddy.Stop(); err != nil {
 		t.Fatalf("stopping Caddy: %v", err)
@@ -122,7 +122,7 @@ func (c *caddyProcess) get(url string, header ...string) (int, string) {
 }
 
 // adapt turns a Caddyfile into JSON.
-func adapt(t *testing.T, caddyfile string) []byte {
+func adapt(t testing.TB, caddyfile string) []byte {
 	t.Helper()
 	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(caddyfile), nil)
 	if err != nil {

@@ -8,11 +8,13 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/tink-crypto/tink-go/v2/tink"
 
 	"github.com/keystile/keystile/admin/api"
 	"github.com/keystile/keystile/admin/auth"
 	"github.com/keystile/keystile/admin/webhook"
 	"github.com/keystile/keystile/keystore"
+	"github.com/keystile/keystile/keystore/awskms"
 )
 
 // pool keeps what outlives a config load: the key store with its cache, the request log with its queue, the throttle and
@@ -85,12 +87,15 @@ type sharedStore struct {
 	closed      bool
 }
 
-// masterSource says where a master keyset comes from. Exactly one field is set.
-type masterSource struct{ file, env string }
+// masterSource says where a master keyset comes from: a file, perhaps encrypted by a key of a service, or a variable.
+type masterSource struct{ file, env, kms string }
 
 func (m masterSource) String() string {
 	if m.env != "" {
 		return "environment variable " + m.env
+	}
+	if m.kms != "" {
+		return m.kms
 	}
 	return "file " + m.file
 }
@@ -98,6 +103,11 @@ func (m masterSource) String() string {
 func (m masterSource) key() keystore.MasterKey {
 	if m.env != "" {
 		return keystore.MasterKeyEnv(m.env)
+	}
+	if m.kms != "" {
+		return keystore.MasterKeyWrapped(m.file, m.kms, func(ctx context.Context) (tink.AEADWithContext, error) {
+			return awskms.Connect(ctx, m.kms)
+		})
 	}
 	return keystore.MasterKeyFile(m.file)
 }
@@ -141,6 +151,10 @@ func (s *sharedStore) open() (*keystore.Store, error) {
 }
 
 func (s *sharedStore) openStore() (*keystore.Store, error) {
+	logger := processLogger("keystile.store")
+	if err := s.place.checkFiles(func(warning string) { logger.Warn(warning) }); err != nil {
+		return nil, err
+	}
 	backend, err := s.place.open()
 	if err != nil {
 		return nil, err
@@ -150,7 +164,7 @@ func (s *sharedStore) openStore() (*keystore.Store, error) {
 	store, err := keystore.Open(context.Background(), keystore.Options{
 		Backend:   backend,
 		MasterKey: s.master.key(),
-		Logger:    processLogger("keystile.store"),
+		Logger:    logger,
 		Node:      s.node,
 		Version:   version,
 		CopyFile:  s.place.copyFile(),
@@ -164,6 +178,9 @@ func (s *sharedStore) openStore() (*keystore.Store, error) {
 
 // probe says what would stop the store from being opened, without opening, locking or creating anything.
 func (s *sharedStore) probe() error {
+	if err := s.place.checkFiles(func(string) {}); err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
 	if err := s.place.probe(); err != nil {
 		return fmt.Errorf("store: %w", err)
 	}

@@ -84,7 +84,7 @@ func (b *wireBackend) taken() (count int, wire, body string) {
 }
 
 // exchangeRaw sends bytes over a connection of their own and reads the answers until the server closes, or is silent.
-func exchangeRaw(t *testing.T, address, text string) string {
+func exchangeRaw(t testing.TB, address, text string) string {
 	t.Helper()
 	conn, err := net.Dial("tcp", address)
 	if err != nil {

@@ -68,16 +68,20 @@ func (c *change) checkAdminToken(p *AdminTokenParams) error {
 	if !p.ExpiresAt.IsZero() && !p.ExpiresAt.After(c.now) {
 		return invalid("expires_at", "the end must be in the future")
 	}
-	staged := Snapshot{txn: c.txn}
-	next := walkTable[*AdminToken](staged.txn, tableAdminTokens, "")
-	count := 0
-	for t := next(); t != nil; t = next() {
-		count++
+	count := func(belongs func(account, organization string) bool) int {
+		n := 0
+		next := walkTable[*AdminToken](c.txn, tableAdminTokens, "")
+		for t := next(); t != nil; t = next() {
+			if belongs(t.Account, t.Organization) {
+				n++
+			}
+		}
+		return n
 	}
-	if count >= MaxAdminTokens {
+	if count(func(_, _ string) bool { return true }) >= MaxAdminTokens {
 		return conflict("", "there are %d admin tokens, more are not possible: delete those that nobody uses", MaxAdminTokens)
 	}
-	return nil
+	return c.roomFor(tokenShare, p.Account, p.Organization, count)
 }
 
 func (c *change) putNewAdminToken(t *AdminToken) error {

@@ -68,7 +68,9 @@ func answerFor(id string, fingerprint []byte, expires time.Time) []byte {
 // SaveAnswer keeps an answer until it expires. When it returns, a crash does not lose it.
 func (s *Store) SaveAnswer(ctx context.Context, a *Answer) error {
 	id, expires := answerID(a.Caller, a.Key), milliseconds(a.Expires)
-	sealed, err := s.seal.aead.Encrypt(a.Body, answerFor(id, a.Fingerprint[:], expires))
+	s.sealing.RLock()
+	defer s.sealing.RUnlock()
+	sealed, err := s.seal.Encrypt(a.Body, answerFor(id, a.Fingerprint[:], expires))
 	if err != nil {
 		return fmt.Errorf("sealing an answer: %w", err)
 	}
@@ -108,7 +110,7 @@ func (s *Store) FindAnswer(ctx context.Context, caller, key string) (*Answer, er
 		return nil, errors.New("a kept answer is cut off")
 	}
 	a := &Answer{Caller: caller, Key: key, Fingerprint: [sha256.Size]byte(row.Data), Expires: row.Expires}
-	if a.Body, err = s.seal.aead.Decrypt(row.Data[sha256.Size:], answerFor(id, a.Fingerprint[:], a.Expires)); err != nil {
+	if a.Body, err = s.seal.Decrypt(row.Data[sha256.Size:], answerFor(id, a.Fingerprint[:], a.Expires)); err != nil {
 		// Fail closed: the call was made once, and must not be made again because its answer cannot be read.
 		return nil, fmt.Errorf("opening a kept answer: %w", err)
 	}

@@ -3,13 +3,13 @@ package keystore
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
+
+	"go.uber.org/zap"
 
 	"github.com/keystile/keystile/policy"
 )
-
-// arrivalBatch is how many keys of an import are put into memory while other writers wait: some milliseconds.
-const arrivalBatch = 500
 
 // arrival is what an import brings. Once it is durable it belongs to the store, which puts it into memory.
 type arrival struct {
@@ -67,7 +67,7 @@ func (a *arrival) recheck(c *change) error {
 	}
 	for i := range a.created {
 		line, ours := a.seen[a.created[i]]
-		if _, taken := first[*Key](c.txn, tableKeys, indexDigest, &a.created[i]); ours && taken {
+		if _, taken := c.keyView().byDigest(&a.created[i]); ours && taken {
 			return atLine(line, conflict("token", "another key has this token already"))
 		}
 	}
@@ -78,18 +78,11 @@ func (a *arrival) recheck(c *change) error {
 // If the store is closed meanwhile, the next start finds the rest.
 func (s *Store) arrive(a *arrival) {
 	defer close(a.done)
-	for rest := a.keys; len(rest) > 0; {
-		batch := rest[:min(arrivalBatch, len(rest))]
-		rest = rest[len(batch):]
-		for {
-			ended, done := s.insertBatch(batch)
-			if ended {
+	if !s.arriveAtOnce(a) {
+		for batch := range slices.Chunk(a.keys, foldBatch) {
+			if s.quietly(func() { s.insertBatch(batch) }) {
 				return
 			}
-			if done {
-				break
-			}
-			time.Sleep(settlePause)
 		}
 	}
 	s.mu.Lock()
@@ -98,29 +91,84 @@ func (s *Store) arrive(a *arrival) {
 	s.wakeScheduler()
 }
 
-// settlePause is how long an arrival waits for a change whose outcome is unknown: that one holds the index.
+// settlePause is how long an arrival waits for a change whose outcome is unknown: that one holds memdb.
 const settlePause = 100 * time.Millisecond
 
-func (s *Store) insertBatch(keys []*Key) (ended, done bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed || s.pending != nil {
-		return s.closed, false
-	}
+func (s *Store) insertBatch(keys []*Key) {
 	txn := s.db.Txn(true)
-	added := 0
+	view := keyView{txn, s.snap.Load().base}
+	added := make([]*Key, 0, len(keys))
 	for _, k := range keys {
-		if _, there := first[*Key](txn, tableKeys, indexID, k.ID); there {
+		if _, there := view.byID(k.ID); there {
 			continue // another node has changed it already: what it made of it is newer
 		}
-		added++
+		added = append(added, k)
 		if err := txn.Insert(tableKeys, k); err != nil {
 			panic(fmt.Sprintf("keystore: putting an imported key into memory: %v", err)) // of the wrong type: a fault of this package
 		}
 	}
 	txn.Commit()
-	s.snap.Store(&Snapshot{txn: s.db.Txn(false), head: s.head, keys: s.snap.Load().keys + added})
-	return false, true
+	s.show(added, len(added), len(added))
+}
+
+// arriveAtOnce makes a base of an import that is a big part of it, and says whether it did.
+func (s *Store) arriveAtOnce(a *arrival) bool {
+	s.basing.Lock()
+	defer s.basing.Unlock()
+	base := s.snap.Load().base
+	keys := base.lacks(a.keys)
+	if len(keys) <= base.room() {
+		return false
+	}
+	for _, k := range keys {
+		k.usage.version.Store(k.version) // nobody else has them yet
+	}
+	next, err := base.with(keys)
+	if err != nil {
+		s.logger.Error("making a base of an import; its keys are put in one by one", zap.Error(err))
+		return false
+	}
+	s.quietly(func() { s.showArrived(keys, next) })
+	return true
+}
+
+// lacks are those of some keys, by id, that the base does not hold. Of an import it may hold some: another node has changed
+// them, and that was folded before the import came.
+func (b *keyBase) lacks(keys []*Key) []*Key {
+	from, _ := b.search(keys[0].ID)
+	to, found := b.search(keys[len(keys)-1].ID)
+	if from == to && !found {
+		return keys
+	}
+	lacking := make([]*Key, 0, len(keys))
+	for _, k := range keys {
+		if _, found := b.search(k.ID); !found {
+			lacking = append(lacking, k)
+		}
+	}
+	return lacking
+}
+
+// showArrived shows a base that holds further keys.
+func (s *Store) showArrived(keys []*Key, next *keyBase) {
+	now := *s.snap.Load()
+	old := now.base
+	now.base, now.keys = next, now.keys+len(keys)
+	it, err := now.txn.LowerBound(tableKeys, indexID, keys[0].ID)
+	if err != nil {
+		panic(fmt.Sprintf("keystore: listing keys: %v", err))
+	}
+	for k, ok := it.Next().(*Key); ok && k.ID <= keys[len(keys)-1].ID; k, ok = it.Next().(*Key) {
+		n, found := next.search(k.ID)
+		if _, before := old.search(k.ID); !found || before {
+			continue // no key of the import: the ids of other nodes stand among its own
+		}
+		// Another node has changed it already, and what it made of it is newer. The imported version must never pass for the
+		// newest: the two have no cell in common.
+		next.cells[n].version.Store(0)
+		now.keys--
+	}
+	s.snap.Store(&now)
 }
 
 // endArrival forgets an import that is not part of the store, and leaves one that is, or may be, to those that know.

@@ -16,8 +16,8 @@ import (
 	"github.com/keystile/keystile/policy"
 )
 
-// benchSizes are the numbers of keys that benchmarks run with. A million takes a minute to fill and two gigabytes: it is
-// there for who asks by KEYSTILE_BENCH_LARGE=1.
+// benchSizes are the numbers of keys that benchmarks run with. A million takes a minute to fill: it is there for who
+// asks by KEYSTILE_BENCH_LARGE=1.
 func benchSizes() []int {
 	if os.Getenv("KEYSTILE_BENCH_LARGE") != "" {
 		return []int{10_000, 1_000_000}

@@ -16,6 +16,9 @@ type change struct {
 	revision uint64    // of the commit that this becomes
 
 	txn      *memdb.Txn // of memory
+	base     *keyBase   // the keys behind it
+	keys     []*Key     // written: the newest versions of theirs as soon as this is visible
+	newer    int        // keys that memdb did not hold before
 	rows     []Row
 	events   []*Event
 	accounts []*Account // written, for the directory
@@ -27,6 +30,9 @@ type change struct {
 	commit   *Commit  // once it is built
 	ended    []string // sessions, see forgetSeen
 }
+
+// staged is the state that this change leads to.
+func (c *change) staged() *Snapshot { return &Snapshot{txn: c.txn, base: c.base} }
 
 // newID is a fresh id.
 func (c *change) newID(prefix string) (string, error) { return c.store.ids.next(prefix, c.now) }
@@ -76,18 +82,28 @@ func (c *change) putKey(k *Key) error {
 		return fmt.Errorf("refusing to store %s: %w", k.ID, err)
 	}
 	c.due = c.due || !k.due().IsZero()
+	return c.stageKey(k)
+}
+
+// stageKey stages a key that is compiled, as its newest version.
+func (c *change) stageKey(k *Key) error {
+	if !c.keyView().changed(k.ID) {
+		c.newer++
+	}
+	k.version++ // it is a copy of the version before, if there is one
+	c.keys = append(c.keys, k)
 	return c.put(TableKey, tableKeys, k.ID, k, k.encode())
 }
 
 // putNewKey is putKey for a key that did not exist.
 func (c *change) putNewKey(k *Key) error {
-	if _, taken := first[*Key](c.txn, tableKeys, indexDigest, &k.Digest); taken {
+	if _, taken := c.keyView().byDigest(&k.Digest); taken {
 		return conflict("token", "another key has this token already")
 	}
 	if err := c.store.arrival.meet(&k.Digest); err != nil {
 		return err
 	}
-	k.usage = new(usageCell)
+	k.usage, k.version = new(usageCell), 0
 	c.newKeys++
 	c.imported = c.imported || k.Imported
 	return c.putKey(k)
@@ -117,7 +133,7 @@ func (c *change) sandbox(param, id string) (*Sandbox, error) {
 }
 
 func (c *change) key(param, id string) (*Key, error) {
-	if k, ok := first[*Key](c.txn, tableKeys, indexID, id); ok {
+	if k, ok := c.keyView().byID(id); ok {
 		return k, nil
 	}
 	return nil, notFound(param, "key", id)

@@ -116,12 +116,17 @@ func (c *copyWriter) change(head Head, rows []Row) error {
 	return c.w.Flush()
 }
 
-// publish makes the file the copy, in place of the one before.
-func (c *copyWriter) publish(path string) error {
+// sync waits until what was written so far is on disk, which may take long: nobody who waits for the store waits for this.
+func (c *copyWriter) sync() error {
 	if err := c.w.Flush(); err != nil {
 		return err
 	}
-	if err := c.file.Sync(); err != nil {
+	return c.file.Sync()
+}
+
+// publish makes the file the copy, in place of the one before. It was synced, but for a few changes since then.
+func (c *copyWriter) publish(path string) error {
+	if err := c.w.Flush(); err != nil {
 		return err
 	}
 	return os.Rename(c.file.Name(), path)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -83,7 +84,10 @@ func (s *Store) dropCopy(err error) {
 		s.logger.Error("keeping a copy of the key store for a start without the database", zap.Error(err))
 	}
 	if k.current != nil {
-		_ = errors.Join(k.current.stamp(time.Time{}), k.current.close())
+		if k.current.stamp(time.Time{}) != nil {
+			_ = os.Remove(k.path) // a disk that cannot take this may yet take that; else the copy is believed until it is too old
+		}
+		_ = k.current.close()
 		k.current = nil
 	}
 	k.wanted = true
@@ -221,6 +225,9 @@ func (s *Store) writeRows(ctx context.Context, snap *Snapshot, meta map[string][
 	if err == nil {
 		err = w.frame(frameReady, nil)
 	}
+	if err == nil {
+		err = w.sync()
+	}
 	return w, err
 }
 
@@ -230,6 +237,12 @@ type encoded interface{ encode() []byte }
 // eachRow encodes every object of a snapshot as it is stored.
 func (v *Snapshot) eachRow(row func(Row) error) error {
 	for table := Table(1); table.memoryTable() != ""; table++ {
+		if table == TableKey {
+			if err := v.keyView().eachRow(row); err != nil {
+				return fmt.Errorf("listing %s: %w", table, err)
+			}
+			continue
+		}
 		it, err := v.txn.LowerBound(table.memoryTable(), indexID, "")
 		if err != nil {
 			return fmt.Errorf("listing %s: %w", table, err)
@@ -252,19 +265,17 @@ func (s *Store) loadCopy(cause error) (*loaded, error) {
 	if s.db, err = memdb.NewMemDB(schema()); err != nil { // a load may have come some way
 		return nil, err
 	}
-	found := new(loaded)
-	txn := s.db.Txn(true)
-	defer txn.Abort()
-	for name, data := range c.rows {
-		r := Row{Table: name.table, ID: name.id, Data: data}
-		if err := s.loadRow(txn, r, found); err != nil {
-			return nil, errors.Join(cause, fmt.Errorf("the copy %q: %s %q: %w", s.copy.path, r.Table, r.ID, err))
+	found, err := s.loadRows(func(row func(Row) error) (Head, error) {
+		for name, data := range c.rows {
+			if err := row(Row{Table: name.table, ID: name.id, Data: data}); err != nil {
+				return Head{}, err
+			}
 		}
+		return c.head, nil
+	})
+	if err != nil {
+		return nil, errors.Join(cause, fmt.Errorf("the copy %q: %w", s.copy.path, err))
 	}
-	txn.Commit()
-	s.directory.load(found.accounts)
-	s.head = c.head
-	s.snap.Store(&Snapshot{txn: s.db.Txn(false), head: c.head, keys: found.keys})
 	s.copied.Store(&c.start.Meta)
 	if !c.confirmed.IsZero() {
 		s.confirm(c.confirmed)

@@ -10,6 +10,8 @@
 //     front of the index may forget, and is never the reason why a request passes.
 //   - Objects that come out of the store are constants. Copy, then change.
 //   - Secret tokens are at rest only as SHA-256, and, where they can be revealed later, sealed under the master keyset.
+//   - A key stands in the base, where a million of them cost little, or in memdb if it has changed since the base was built;
+//     memdb's version counts. A snapshot holds both, of one moment.
 //   - Reading never waits for a writer: look-ups, lists and the directory take no lock that a writer can hold.
 //
 // The clock and the randomness come in through [Options].

@@ -1,9 +1,6 @@
 package keystore
 
-import (
-	"fmt"
-	"time"
-)
+import "time"
 
 // maxDueWork bounds what one look at the list of due keys takes from it.
 const maxDueWork = 8192
@@ -33,7 +30,7 @@ func (w *dueWork) empty() bool { return w.count == 0 }
 // dueWork looks at the keys that are due at now; if all, at those that will be due later as well.
 func (v *Snapshot) dueWork(now time.Time, all bool) *dueWork {
 	w := new(dueWork)
-	next := v.walkDue()
+	next := v.keyView().walkDue()
 	for k := next(); k != nil && w.count < maxDueWork && (all || !k.due().After(now)); k = next() {
 		switch {
 		case k.Schedule != nil && !k.Schedule.At.After(now):
@@ -49,16 +46,4 @@ func (v *Snapshot) dueWork(now time.Time, all bool) *dueWork {
 		w.count++
 	}
 	return w
-}
-
-// walkDue goes through the keys that will be due, the next one first.
-func (v *Snapshot) walkDue() func() *Key {
-	it, err := v.txn.LowerBound(tableKeys, indexDue, time.UnixMilli(0), "")
-	if err != nil {
-		panic(fmt.Sprintf("keystore: listing keys by %s: %v", indexDue, err))
-	}
-	return func() *Key {
-		k, _ := it.Next().(*Key)
-		return k
-	}
 }

@@ -14,9 +14,10 @@ import (
 const (
 	HotGrace      = hotGrace
 	UsageInterval = usageInterval
+	FoldAtLeast   = foldAtLeast
 )
 
-// TrustStale switches the channel check of the cache off.
+// TrustStale switches the cache's check of the version off.
 func (s *Store) TrustStale(on bool) { s.hot.Load().trustStale = on }
 
 // WaitForCache waits until the cache has taken in what it was given.
@@ -25,17 +26,72 @@ func (s *Store) WaitForCache() { s.hot.Load().cache.Wait() }
 // Cached is what the cache answers.
 func (s *Store) Cached(d *policy.Digest) *Key { return s.hot.Load().get(d) }
 
+// FoldNow makes a base of all keys, however few they are.
+func (s *Store) FoldNow() { s.fold() }
+
+// Newer is how many keys memdb holds in front of the base.
+func (s *Store) Newer() int { return s.Snapshot().newer }
+
+// Find is what a look-up reads from the snapshot.
+func (v *Snapshot) Find(d *policy.Digest) *Key { return v.find(d) }
+
+// ArriveLate lets imported keys come into memory after others have changed some of them, and after that was folded, if fold.
+func (s *Store) ArriveLate(keys, changed []*Key, fold bool) error {
+	a := newArrival()
+	for _, k := range keys {
+		arriving := *k
+		arriving.usage, arriving.version = new(usageCell), 1
+		a.keys = append(a.keys, &arriving)
+	}
+	if err := s.ApplyKeys(changed...); err != nil {
+		return err
+	}
+	if fold {
+		s.fold()
+	}
+	s.arrive(a)
+	return nil
+}
+
+// ApplyKeys takes keys over as another node has committed them.
+func (s *Store) ApplyKeys(keys ...*Key) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	other := &application{store: s, txn: s.db.Txn(true)}
+	defer other.abort()
+	for _, k := range keys {
+		if err := other.row(Row{Table: TableKey, ID: k.ID, Data: k.encode()}); err != nil {
+			return err
+		}
+	}
+	other.publish(s.head)
+	return nil
+}
+
+// Resealed is k with another sealed token.
+func Resealed(k *Key, sealed string) *Key {
+	c := *k
+	c.sealed = sealed
+	return &c
+}
+
+// SealedOf is what is sealed of a key.
+func SealedOf(k *Key) string { return k.sealed }
+
+// Current is current.
+func (k *Key) Current() bool { return k.current() }
+
 // ColdRead is the first half of a look-up that misses the cache: it gives the key and a function that does the second
 // half, the filling.
 func (s *Store) ColdRead(d *policy.Digest) (*Key, func()) {
-	k, gone := s.Snapshot().find(d)
-	return k, func() { s.hot.Load().put(k, gone) }
+	k := s.Snapshot().find(d)
+	return k, func() { s.hot.Load().put(k) }
 }
 
 // Plain is a key without what differs between two loads of it.
 func Plain(k *Key) Key {
 	c := *k
-	c.usage = nil
+	c.usage, c.version = nil, 0
 	return c
 }
 
@@ -72,7 +128,7 @@ func (s *Store) AddSigningKey(ctx context.Context, seed []byte) error {
 
 // SealSigning stores a plain form of the signing keys.
 func (s *Store) SealSigning(ctx context.Context, plain []byte) error {
-	sealed, err := s.seal.aead.Encrypt(plain, signingFor)
+	sealed, err := s.seal.Encrypt(plain, signingFor)
 	if err != nil {
 		return err
 	}
@@ -115,3 +171,6 @@ func (r *Scheduler) Take(ctx context.Context, now time.Time) error {
 
 // ErrLeaseHeld is the answer of a scheduler that is not the one.
 var ErrLeaseHeld = errLeaseHeld
+
+// TrustedOwner is trustedOwner.
+var TrustedOwner = trustedOwner

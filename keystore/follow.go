@@ -1,6 +1,7 @@
 package keystore
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -68,6 +69,7 @@ func (s *Store) follow(ctx context.Context) {
 // sighted compares memory with the backend's head, and catches up if it is behind.
 func (s *Store) sighted(ctx context.Context, at Sighting) error {
 	head := s.snap.Load().head
+	s.fresh.sighted.Store(at.Head.Revision)
 	switch {
 	case at.Head == head:
 		if err := s.meet(ctx); err != nil {
@@ -76,14 +78,14 @@ func (s *Store) sighted(ctx context.Context, at Sighting) error {
 		s.confirm(at.At)
 		return nil
 	case at.Head.Revision > head.Revision:
-		ctx, cancel := context.WithTimeout(ctx, commitTimeout)
-		defer cancel()
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if s.closed {
 			return nil
 		}
 		if s.pending != nil { // it holds the index; the backend knows what became of it
+			ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+			defer cancel()
 			return s.settleLocked(ctx)
 		}
 		if err := s.catchUpLocked(ctx); err != nil {
@@ -117,7 +119,12 @@ func (s *Store) catchUpLocked(ctx context.Context) error {
 	if err := s.meetLocked(ctx); err != nil {
 		return err
 	}
-	a := &application{store: s}
+	// An import of a million keys takes as long as it takes. What must not last is that nothing arrives.
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	idle := time.AfterFunc(commitTimeout, func() { cancel(context.DeadlineExceeded) })
+	defer idle.Stop()
+	a := &application{store: s, idle: idle}
 	defer a.abort()
 	head, err := s.shared.Changes(ctx, s.head.Revision, a.apply)
 	if err != nil {
@@ -136,6 +143,7 @@ func (s *Store) catchUpLocked(ctx context.Context) error {
 		return err
 	}
 	a.finish(head)
+	s.turnKeyset(ctx)
 	return nil
 }
 
@@ -180,14 +188,18 @@ type application struct {
 	store   *Store
 	txn     *memdb.Txn
 	found   loaded
+	keys    []*Key // that changed
+	newer   int    // of them were not in memdb before
 	newKeys int
 	due     bool
+	idle    *time.Timer // ends it when nothing comes any more
 
 	rows  []Row // all of them, for the copy, unless there are too many
 	bytes int
 }
 
 func (a *application) apply(rows []Row) error {
+	a.idle.Reset(commitTimeout)
 	if a.txn != nil {
 		a.publish(a.store.head)
 	}
@@ -212,12 +224,15 @@ func (a *application) row(r Row) error {
 	if table == "" {
 		return errors.New("written by a newer version of the program")
 	}
+	a.store.ids.seen(r.ID)
+	if r.Table == TableKey {
+		return a.key(r)
+	}
 	old, err := a.txn.First(table, indexID, r.ID)
 	if err != nil {
 		return err
 	}
 	if r.Data == nil {
-		a.store.ids.seen(r.ID)
 		if old == nil {
 			return nil
 		}
@@ -230,23 +245,49 @@ func (a *application) row(r Row) error {
 	if err != nil {
 		return err
 	}
-	switch now := now.(type) { // nobody else sees it yet
-	case *Key:
-		a.due = a.due || !now.due().IsZero()
-		if was, _ := old.(*Key); was != nil {
-			now.usage = was.usage
-			return nil
-		}
-		a.newKeys++
-		if arriving := a.store.arrival; arriving != nil && !arriving.durable {
-			arriving.created = append(arriving.created, now.Digest)
-		}
-	case *AdminToken:
+	if now, ok := now.(*AdminToken); ok { // nobody else sees it yet
 		if was, _ := old.(*AdminToken); was != nil {
 			now.usage = was.usage
 		}
 	}
 	return nil
+}
+
+func (a *application) key(r Row) error {
+	if r.Data == nil {
+		return errors.New("it was removed, which nobody does: the key of a token that was ever valid stays known; restart this process")
+	}
+	s := a.store
+	now, err := decodeKey(s.intern, r.ID, r.Data)
+	if err != nil {
+		return err
+	}
+	if now.Imported {
+		s.imported.Store(true)
+	}
+	keys := keyView{a.txn, s.snap.Load().base}
+	was, known := keys.byID(r.ID)
+	if known && (now.Revision < was.Revision || bytes.Equal(was.encode(), r.Data)) {
+		// While an import is handed on, changes of its keys come ahead of it: what it brought must not bring back what they took
+		// away. And an import that could not be applied to its end comes once more: what is there already costs little then.
+		// Of the same revision and another content is what was sealed anew.
+		return nil
+	}
+	a.due = a.due || !now.due().IsZero()
+	if !keys.changed(r.ID) {
+		a.newer++
+	}
+	if known {
+		now.usage, now.version = was.usage, was.version
+	} else {
+		a.newKeys++
+		if arriving := s.arrival; arriving != nil && !arriving.durable {
+			arriving.created = append(arriving.created, now.Digest)
+		}
+	}
+	now.version++
+	a.keys = append(a.keys, now)
+	return a.txn.Insert(tableKeys, now)
 }
 
 // publish makes visible what was applied so far.
@@ -260,8 +301,8 @@ func (a *application) publish(head Head) {
 		s.directory.put(account)
 	}
 	s.head = head
-	s.snap.Store(&Snapshot{txn: s.db.Txn(false), head: head, keys: s.snap.Load().keys + a.newKeys})
-	a.found.accounts, a.newKeys = nil, 0
+	s.show(a.keys, a.newKeys, a.newer)
+	a.found.accounts, a.keys, a.newKeys, a.newer = nil, nil, 0, 0
 }
 
 // finish makes everything visible, with the head that it leads to.

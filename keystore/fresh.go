@@ -12,6 +12,7 @@ const DefaultMaxStaleness = 60 * time.Second
 type freshness struct {
 	confirmed    atomic.Pointer[time.Time] // memory was at the backend's head at this moment or later; nil: never
 	maxStaleness atomic.Int64              // nanoseconds
+	sighted      atomic.Uint64             // the newest revision that the backend was seen at
 }
 
 // confirm notes that memory was at the backend's head at a time.
@@ -51,8 +52,20 @@ func (s *Store) Stale(now time.Time) bool {
 	if at == nil {
 		return true
 	}
-	limit := time.Duration(s.fresh.maxStaleness.Load())
-	return now.Sub(*at) > limit || now.Round(0).Sub(at.Round(0)) > limit
+	return since(*at, now) > time.Duration(s.fresh.maxStaleness.Load())
+}
+
+// since is the longer of what both clocks say.
+func since(at, now time.Time) time.Duration { return max(now.Sub(at), now.Round(0).Sub(at.Round(0))) }
+
+// Staleness is how long ago memory was last known to be the backend's newest state. known is false if it never was, or if
+// nobody else writes to the store.
+func (s *Store) Staleness(now time.Time) (age time.Duration, known bool) {
+	at := s.fresh.confirmed.Load()
+	if at == nil {
+		return 0, false
+	}
+	return max(0, since(*at, now)), true
 }
 
 // Confirmed is when memory was last known to be the backend's newest state, the zero time if it never was or if nobody else
@@ -62,4 +75,13 @@ func (s *Store) Confirmed() time.Time {
 		return *at
 	}
 	return time.Time{}
+}
+
+// Shared says whether other processes use the store too.
+func (s *Store) Shared() bool { return s.shared != nil }
+
+// Behind is how many changes the backend was seen to hold that are not in force here yet.
+func (s *Store) Behind() uint64 {
+	own := s.snap.Load().Revision()
+	return max(s.fresh.sighted.Load(), own) - own
 }

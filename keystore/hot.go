@@ -11,30 +11,26 @@ import (
 )
 
 // hot is the cache in front of the index by digest. It holds keys, never verdicts, and it is never the reason why a
-// request passes: an entry counts only while the full digest matches and the watch channel that memdb gave for that very
-// look-up is open. A commit that touches the key closes the channel before the write call returns. So it does not matter
+// request passes: an entry counts only while the full digest matches and it is the newest version of its key, which it says
+// itself (see [Key.current]). A commit that touches the key makes a newer one before the write call returns. So it does not
+// matter
 //
-//   - that a fill may be late: what was read before a change arrives with a closed channel;
+//   - that a fill may be late: what was read before a change arrives as an old version;
 //   - that ristretto sets asynchronously, drops sets under load, and may keep the older of two;
 //   - that two digests may share a slot: ristretto sees 64 bits of them.
 //
 // Only keys that exist are cached. A token that nobody has costs a look-up in the index each time: it cannot push a good
 // key out, and a key that is created is found at once.
 type hot struct {
-	cache *ristretto.Cache[uint64, *hotEntry]
+	cache *ristretto.Cache[uint64, *Key]
 
-	// trustStale leaves the channel check out. Only a test sets it, to show that the check is what keeps a revoked key
+	// trustStale leaves the check of the version out. Only a test sets it, to show that the check is what keeps a revoked key
 	// from coming back.
 	trustStale bool
 }
 
-type hotEntry struct {
-	key  *Key            // its Digest is the full digest of the entry
-	gone <-chan struct{} // closed as soon as the key is another
-}
-
 func newHot(entries int) (*hot, error) {
-	cache, err := ristretto.NewCache(&ristretto.Config[uint64, *hotEntry]{
+	cache, err := ristretto.NewCache(&ristretto.Config[uint64, *Key]{
 		NumCounters: 10 * int64(entries), // as its documentation recommends
 		MaxCost:     int64(entries),
 		BufferItems: 64,
@@ -53,28 +49,21 @@ func slot(d *policy.Digest) uint64 { return binary.LittleEndian.Uint64(d[:8]) }
 
 // get is the cached key of a digest, nil if there is none that still holds. It does not allocate.
 func (h *hot) get(d *policy.Digest) *Key {
-	e, ok := h.cache.Get(slot(d))
+	k, ok := h.cache.Get(slot(d))
 	// Comparing in constant time would protect nothing: who can choose a digest byte by byte can already invert SHA-256.
-	if !ok || e == nil || e.key.Digest != *d {
+	if !ok || k == nil || k.Digest != *d {
 		return nil
 	}
-	if h.trustStale {
-		return e.key
-	}
-	select {
-	case <-e.gone:
+	if !h.trustStale && !k.current() {
 		// Without the deletion the old entry might stay for long: ristretto may keep the older of two sets.
 		h.cache.Del(slot(d))
 		return nil
-	default:
-		return e.key
 	}
+	return k
 }
 
-// put offers a key that was just read, with the channel of that read.
-func (h *hot) put(k *Key, gone <-chan struct{}) {
-	h.cache.Set(slot(&k.Digest), &hotEntry{key: k, gone: gone}, 1)
-}
+// put offers a key that was just read.
+func (h *hot) put(k *Key) { h.cache.Set(slot(&k.Digest), k, 1) }
 
 // hotGrace is how long after its last use the cache is closed.
 const hotGrace = 5 * time.Second

@@ -14,7 +14,7 @@ import (
 )
 
 // TestStaleFill is the race that a cache in front of a store has: a look-up reads the key, the key is deleted, and then the
-// look-up's fill arrives. It is forced here. Without the check of the watch channel the deleted key is back and stays;
+// look-up's fill arrives. It is forced here. Without the check of the version the deleted key is back and stays;
 // with it the fill is dead on arrival.
 func TestStaleFill(t *testing.T) {
 	t.Parallel()
@@ -27,9 +27,12 @@ func TestStaleFill(t *testing.T) {
 			const rounds = 200
 			back := 0
 			a, _ := mustAccount(t, s, "B")
-			for range rounds {
+			for round := range rounds {
 				k, token := mustKey(t, s, restricted(a.ID))
 				digest := token.Digest()
+				if round%2 == 0 {
+					s.FoldNow() // the key is read from the base
+				}
 				_, fill := s.ColdRead(&digest)
 				if _, err := s.DeleteKey(t.Context(), by, k.ID); err != nil {
 					t.Fatal(err)
@@ -95,6 +98,11 @@ func TestColdLookupsDuringRevoke(t *testing.T) {
 			}
 		})
 	}
+	group.Go(func() { // keys move into the base all the time
+		for !stop.Load() {
+			s.FoldNow()
+		}
+	})
 	for range rounds {
 		k, token := mustKey(t, s, restricted(a.ID))
 		digest := token.Digest()
@@ -155,12 +163,26 @@ func TestSharedSlot(t *testing.T) {
 // TestOneChangeLeavesOthersWarm checks that the entry of a key is void as soon as the key changes, and only then.
 func TestOneChangeLeavesOthersWarm(t *testing.T) {
 	t.Parallel()
+	for _, folded := range []bool{false, true} {
+		t.Run(fmt.Sprintf("folded=%v", folded), func(t *testing.T) {
+			t.Parallel()
+			testOneChange(t, folded)
+		})
+	}
+}
+
+func testOneChange(t *testing.T, folded bool) {
 	s := keystoretest.NewStore(t, keystore.Options{})
 	a, _ := mustAccount(t, s, "A")
 	const n = 50
 	keys := make([]*keystore.Key, n)
 	for i := range keys {
 		keys[i], _ = mustKey(t, s, restricted(a.ID))
+	}
+	if folded {
+		s.FoldNow()
+	}
+	for i := range keys {
 		s.Lookup(&keys[i].Digest)
 		s.WaitForCache()
 	}
@@ -180,6 +202,9 @@ func TestOneChangeLeavesOthersWarm(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustAccount(t, s, "other") // new keys touch the index, not these entries
+	if folded {
+		s.FoldNow() // nor does a new base
+	}
 	if s.Cached(&keys[0].Digest) != nil {
 		t.Error("the entry of a changed key still holds")
 	}
@@ -249,6 +274,10 @@ func TestLookupDoesNotAllocate(t *testing.T) {
 		}
 	}); allocs != 0 {
 		t.Errorf("a hit allocates %v times", allocs)
+	}
+	s.FoldNow()
+	if allocs := testing.AllocsPerRun(1000, func() { s.ColdRead(&digest) }); allocs > 4 {
+		t.Errorf("reading a key from the base allocates %v times", allocs) // the key, its text, and what this test needs
 	}
 	from := netip.MustParseAddr("192.0.2.7")
 	s.Touch(keys[0], keys[0].CreatedAt, from)

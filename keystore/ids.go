@@ -25,7 +25,7 @@ const (
 )
 
 // An id is its prefix, the microsecond of its making, and random characters. Ids of one store never repeat and sort by
-// creation, so that the index by id is the order of lists too: a second index over a million keys would cost 400 MB.
+// creation, so that the order by id is the order of lists too: no second one is needed for them.
 const (
 	idTimeLen   = 9 // 62^9 microseconds last until the year 2398
 	idRandomLen = 11

@@ -52,9 +52,10 @@ func (s *Store) BeginImport(by Actor, dryRun bool) (*Importer, error) {
 		return nil, unavailable("it is not known yet whether the last change was saved; try again in a moment")
 	}
 	s.arrival = newArrival()
+	snap := s.snap.Load()
 	return &Importer{
 		store:   s,
-		check:   &change{store: s, actor: by, now: milliseconds(s.now()), txn: s.snap.Load().txn},
+		check:   &change{store: s, actor: by, now: milliseconds(s.now()), txn: snap.txn, base: snap.base},
 		intern:  newInterner(),
 		dryRun:  dryRun,
 		arrival: s.arrival,
@@ -100,7 +101,7 @@ func (m *Importer) Add(line int, p *ImportParams) error {
 	k.Account, k.Organization, k.Sandbox = in.text(k.Account), in.text(k.Organization), in.text(k.Sandbox)
 	k.Name, k.CreatedBy = in.text(k.Name), in.text(k.CreatedBy)
 	k.IPRanges, k.AllowedOrigins = in.shareList(k.IPRanges), in.shareList(k.AllowedOrigins)
-	k.usage = new(usageCell)
+	k.usage, k.version = new(usageCell), 1
 	m.owners[k.Owner()] = true
 	if k.Sandbox != "" {
 		m.arrival.sandboxes[k.Sandbox] = at
@@ -110,8 +111,8 @@ func (m *Importer) Add(line int, p *ImportParams) error {
 }
 
 // Commit imports the keys that were added. First they are made durable bit by bit, where nobody sees them; one small commit
-// then makes them part of the store; at last they are put into memory bit by bit. Only the commit itself holds other
-// writers up. When Commit returns, all keys can be used; the first of them can a few seconds earlier. Its *Error may be an [*ImportError] of one row, whose Param is "line 17.token",
+// then makes them part of the store; at last they are put into memory: many at once, as a new base, few bit by bit. Only the
+// commit itself holds other writers up. When Commit returns, all keys can be used; some of them may be a moment earlier. Its *Error may be an [*ImportError] of one row, whose Param is "line 17.token",
 // if somebody else made a key with one of the tokens meanwhile.
 func (m *Importer) Commit(ctx context.Context) (*ImportSummary, error) {
 	sum := &ImportSummary{Keys: m.count, Counts: m.counts}

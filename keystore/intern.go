@@ -1,6 +1,8 @@
 package keystore
 
 import (
+	"maps"
+
 	"github.com/keystile/keystile/policy"
 )
 
@@ -9,8 +11,10 @@ import (
 const internLimit = 1 << 17
 
 // interner hands out one copy of equal values, so that a million keys with the same rights, owners and names do not hold
-// a million copies. It belongs to the writer and to the load.
+// a million copies. It belongs to the writer and to the load. One that is fixed remembers nothing more: any number of
+// goroutines may use it.
 type interner struct {
+	fixed       bool
 	texts       map[string]string
 	permissions map[string]*policy.Permissions
 	lists       map[string][]string
@@ -26,7 +30,10 @@ func newInterner() *interner {
 	}
 }
 
-func remember[V any](m map[string]V, key string, v V) V {
+func remember[V any](in *interner, m map[string]V, key string, v V) V {
+	if in.fixed {
+		return v
+	}
 	if len(m) >= internLimit {
 		clear(m)
 	}
@@ -36,13 +43,54 @@ func remember[V any](m map[string]V, key string, v V) V {
 
 // text is the shared copy of s.
 func (in *interner) text(s string) string {
-	if s == "" {
-		return ""
+	if s == "" || in.fixed {
+		return s
 	}
 	if shared, ok := in.texts[s]; ok {
 		return shared
 	}
-	return remember(in.texts, s, s)
+	return remember(in, in.texts, s, s)
+}
+
+// fix gives what knows the same compiled sets and learns no others. Texts are not among them: to look one up costs as much
+// as a copy.
+func (in *interner) fix() *interner {
+	return &interner{fixed: true, permissions: in.permissions, lists: in.lists, networks: in.networks}
+}
+
+// clone is an interner that starts with the same compiled sets.
+func (in *interner) clone() *interner {
+	return &interner{
+		texts: make(map[string]string), permissions: maps.Clone(in.permissions), lists: maps.Clone(in.lists), networks: maps.Clone(in.networks),
+	}
+}
+
+// merge takes over what another has compiled.
+func (in *interner) merge(other *interner) {
+	for key, p := range other.permissions {
+		remember(in, in.permissions, key, p)
+	}
+	for key, l := range other.lists {
+		remember(in, in.lists, key, l)
+	}
+	for key, n := range other.networks {
+		remember(in, in.networks, key, n)
+	}
+}
+
+// learn takes over the sets of a key.
+func (in *interner) learn(k *Key) {
+	for _, p := range [...]*policy.Permissions{k.Principal.Permissions, k.Principal.ConnectedPermissions} {
+		if p == nil {
+			continue
+		}
+		if encoded := appendPermissions(nil, p); in.permissions[string(encoded)] == nil {
+			remember(in, in.permissions, string(encoded), p)
+		}
+	}
+	in.shareList(k.IPRanges)
+	in.shareList(k.AllowedOrigins)
+	_, _ = in.network(k.IPRanges) // it was compiled before
 }
 
 // bytes is the shared string of b.
@@ -63,7 +111,7 @@ func (in *interner) permissionSet(encoded []byte) (*policy.Permissions, error) {
 	if err != nil {
 		return nil, err
 	}
-	return remember(in.permissions, string(encoded), p), nil
+	return remember(in, in.permissions, string(encoded), p), nil
 }
 
 // list is the shared copy of an encoded list of strings.
@@ -75,7 +123,7 @@ func (in *interner) list(encoded []byte) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return remember(in.lists, string(encoded), l), nil
+	return remember(in, in.lists, string(encoded), l), nil
 }
 
 // shareList is the shared copy of l. Nil stays nil.
@@ -90,7 +138,7 @@ func (in *interner) shareList(l []string) []string {
 	if shared, ok := in.lists[string(encoded)]; ok {
 		return shared
 	}
-	return remember(in.lists, string(encoded), l)
+	return remember(in, in.lists, string(encoded), l)
 }
 
 // network is the compiled form of a list of canonical IP ranges; nil for nil.
@@ -110,5 +158,5 @@ func (in *interner) network(ranges []string) (*policy.Networks, error) {
 	if err != nil {
 		return nil, err
 	}
-	return remember(in.networks, string(encoded), n), nil
+	return remember(in, in.networks, string(encoded), n), nil
 }

@@ -19,7 +19,7 @@ const (
 
 // Key is one API key. It is a constant once stored. It never holds its token in clear, unless it is publishable.
 //
-// A million of these live in memory: pointers and strings are few, and equal permission sets, owners and names are shared.
+// A million of these may be known, most of them as records in the base (see [keyBase]) until somebody asks.
 type Key struct {
 	ID           string // key_…
 	Account      string // acct_…; exactly one of Account and Organization is set
@@ -48,6 +48,8 @@ type Key struct {
 	Successor   string    // key id: the key that replaced this one
 	Revision    uint64    // of the commit that wrote it
 
+	version uint32 // of the key in this process, see current
+
 	RateLimit uint32 // requests a second that this key may make, in place of its account's limit; 0: it has none of its own
 
 	Schedule *RotationSchedule // nil: it is not rotated by itself
@@ -59,6 +61,11 @@ type Key struct {
 	sealed   string     // the token under the master keyset; "": cannot be revealed any more, or never could
 	usage    *usageCell // shared by all versions of the key
 }
+
+// current says whether this is still the newest version of the key. The writer numbers the versions of each key, and notes
+// the newest in the cell that they share before any snapshot shows it: so that a copy of an older one, wherever it lies,
+// is known for what it is from the moment on in which the change is visible. It is one atomic load.
+func (k *Key) current() bool { return k.usage.version.Load() == k.version }
 
 // Owner is the id of the account or the organization that holds the key.
 func (k *Key) Owner() string {

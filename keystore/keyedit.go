@@ -151,7 +151,7 @@ func (c *change) patchExpiry(k, old *Key, p *Field[time.Time]) error {
 // latestOverlap is the latest end of a key that is being replaced.
 func (c *change) latestOverlap(k *Key) time.Time {
 	rotated := c.now
-	if next, ok := first[*Key](c.txn, tableKeys, indexID, k.Successor); ok && next.CreatedAt.Before(rotated) {
+	if next, ok := c.keyView().byID(k.Successor); ok && next.CreatedAt.Before(rotated) {
 		rotated = next.CreatedAt
 	}
 	return rotated.Add(MaxRotationOverlap)

@@ -110,7 +110,7 @@ func (c *change) importedKey(at string, p *ImportParams, unique func(d policy.Di
 	if err := unique(digest, field); err != nil {
 		return nil, err
 	}
-	if _, taken := first[*Key](c.txn, tableKeys, indexDigest, &digest); taken {
+	if _, taken := c.keyView().byDigest(&digest); taken {
 		return nil, conflict(at+field, "another key has this token already")
 	}
 	k, err := c.checkedKey(at, &p.KeyParams)

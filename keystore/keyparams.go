@@ -65,6 +65,6 @@ type KeyFilter struct {
 	Kind                  policy.Kind
 	Sandbox               string
 	Status                Status
-	Within                func(*Key) bool // further rows to leave out: what the caller may not see; nil: none. It must be fast
+	Within                func(*Key) bool // further rows to leave out: what the caller may not see; nil: none. It must be fast, and keep no key
 	Query                 string          // substring of name, note, id or last four, case-insensitive
 }

@@ -104,12 +104,44 @@ func (e *encoder) permissions(field uint64, p *policy.Permissions) {
 
 func decodeKey(in *interner, id string, data []byte) (*Key, error) {
 	k := &Key{usage: new(usageCell)}
+	if err := k.decode(in, data); err != nil {
+		return nil, err
+	}
+	if err := k.checkLoaded(id); err != nil {
+		return nil, err
+	}
+	return k, nil
+}
+
+// checkLoaded is what is asked once of every key that comes from a backend.
+func (k *Key) checkLoaded(id string) error {
+	if err := checkID(prefixKey, id, k.ID); err != nil {
+		return err
+	}
+	return k.checkStored()
+}
+
+// decode fills an empty key from its record.
+//
+// From a fixed interner nothing is shared but what is compiled. The texts are then parts of one, which is a copy of the record.
+func (k *Key) decode(in *interner, data []byte) error {
+	own := func(value []byte) string { return string(value) }
+	shared := in.bytes
+	if in.fixed {
+		data = data[:len(data):len(data)]
+		text := string(data)
+		own = func(value []byte) string { // value is a part of data, so its capacity says where it begins
+			at := len(data) - cap(value)
+			return text[at : at+len(value)]
+		}
+		shared = own
+	}
 	var digest []byte
 	err := decodeRecord(data, func(number uint64, value []byte) (err error) {
 		var n uint64
 		switch number {
 		case keyID:
-			k.ID = string(value)
+			k.ID = own(value)
 		case keyKind:
 			n, err = decodeUint(value)
 			k.Kind = policy.Kind(min(n, 255))
@@ -117,21 +149,21 @@ func decodeKey(in *interner, id string, data []byte) (*Key, error) {
 			n, err = decodeUint(value)
 			k.Mode = policy.Mode(min(n, 255))
 		case keyAccount:
-			k.Account = in.bytes(value)
+			k.Account = shared(value)
 		case keyOrganization:
-			k.Organization = in.bytes(value)
+			k.Organization = shared(value)
 		case keySandbox:
-			k.Sandbox = in.bytes(value)
+			k.Sandbox = shared(value)
 		case keyName:
-			k.Name = in.bytes(value)
+			k.Name = shared(value)
 		case keyNote:
-			k.Note = string(value)
+			k.Note = own(value)
 		case keyMetadata:
 			k.Metadata, err = decodeMetadata(in, value)
 		case keyMask:
-			k.Mask = string(value)
+			k.Mask = own(value)
 		case keyPublicToken:
-			k.PublicToken = string(value)
+			k.PublicToken = own(value)
 		case keyDigest:
 			digest = value
 		case keyFlags:
@@ -147,19 +179,19 @@ func decodeKey(in *interner, id string, data []byte) (*Key, error) {
 		case keyCreatedAt:
 			k.CreatedAt, err = decodeTime(value)
 		case keyCreatedBy:
-			k.CreatedBy = in.bytes(value)
+			k.CreatedBy = shared(value)
 		case keyExpiresAt:
 			k.ExpiresAt, err = decodeTime(value)
 		case keyEndedAt:
 			k.EndedAt, err = decodeTime(value)
 		case keyPredecessor:
-			k.Predecessor = string(value)
+			k.Predecessor = own(value)
 		case keySuccessor:
-			k.Successor = string(value)
+			k.Successor = own(value)
 		case keyRevision:
 			k.Revision, err = decodeUint(value)
 		case keySealed:
-			k.sealed = string(value)
+			k.sealed = own(value)
 		case keySchedule:
 			k.Schedule, err = decodeSchedule(value)
 		case keyRateLimit:
@@ -170,19 +202,13 @@ func decodeKey(in *interner, id string, data []byte) (*Key, error) {
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if len(digest) != len(k.Digest) {
-		return nil, errors.New("the key has no digest")
+		return errors.New("the key has no digest")
 	}
 	copy(k.Digest[:], digest)
-	if err := checkID(prefixKey, id, k.ID); err != nil {
-		return nil, err
-	}
-	if err := k.checkStored(); err != nil {
-		return nil, err
-	}
-	return k, k.compile(in)
+	return k.compile(in)
 }
 
 // checkStored refuses a record that no version of the store writes. A record that is only half there must not become a

@@ -2,11 +2,13 @@ package keystore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/go-memdb"
 )
@@ -14,46 +16,62 @@ import (
 // loadBatch is how many keys go through the pipeline together.
 const loadBatch = 256
 
-// keyLoader takes stored keys apart on all cores, while one goroutine puts them into the index in the order in which they
-// came: the index takes one writer at a time, and it is what a start with a million keys waits for.
+// keyLoader takes stored keys apart on all cores, to see that they are whole and what they are found by, while one
+// goroutine collects them for the base in the order in which they came.
 type keyLoader struct {
-	insert func(*Key) error
+	builder *baseBuilder
+	loaded  loadedKeys
 
 	filling *loadingKeys
 	decode  chan *loadingKeys
 	ordered chan *loadingKeys // in the order of the rows
 	free    chan *loadingKeys
-	flying  sync.WaitGroup // batches on their way
+	learned []*interner    // of the goroutines that decode
 	ended   sync.WaitGroup // goroutines
 	failed  atomic.Pointer[error]
+}
+
+// loadedKeys is what a load knows of the keys beside the base.
+type loadedKeys struct {
+	count    int
+	sealed   string // id of one whose token is sealed, "": there is none
+	imported bool
+	ids      idMaker // has seen their ids
 }
 
 // loadingKeys are some rows on their way. The rows' data are copied: a backend may use its own memory again.
 type loadingKeys struct {
 	rows  []Row
 	arena []byte
-	keys  []*Key
+	keys  []loadingKey
 	err   error // of the row behind the last key
 	done  chan struct{}
 }
 
-// newKeyLoader starts the pipeline. insert is called from one goroutine, and by none while the pipeline is empty.
-func newKeyLoader(in *interner, insert func(*Key) error) *keyLoader {
+type loadingKey struct {
+	row              baseRow
+	sealed, imported bool
+}
+
+// newKeyLoader starts the pipeline. in knows what was read before the keys.
+func newKeyLoader(in *interner) *keyLoader {
 	workers := runtime.GOMAXPROCS(0)
 	depth := 2*workers + 2
 	l := &keyLoader{
-		insert: insert, decode: make(chan *loadingKeys, depth), ordered: make(chan *loadingKeys, depth), free: make(chan *loadingKeys, depth),
+		builder: newBaseBuilder(),
+		decode:  make(chan *loadingKeys, depth), ordered: make(chan *loadingKeys, depth), free: make(chan *loadingKeys, depth),
 	}
 	for range depth {
-		l.free <- &loadingKeys{rows: make([]Row, 0, loadBatch), keys: make([]*Key, 0, loadBatch)}
+		l.free <- &loadingKeys{rows: make([]Row, 0, loadBatch), keys: make([]loadingKey, 0, loadBatch)}
 	}
 	for range workers {
-		// Each with an interner of its own, which knows what was read before the keys.
-		own := newInterner()
+		own := newInterner() // each its own
 		own.texts = maps.Clone(in.texts)
+		l.learned = append(l.learned, own)
 		l.ended.Go(func() {
+			scratch := Key{usage: new(usageCell), version: 1}
 			for b := range l.decode {
-				b.decodeAll(own)
+				b.decodeAll(own, l.builder.base, scratch)
 				close(b.done)
 			}
 		})
@@ -61,8 +79,7 @@ func newKeyLoader(in *interner, insert func(*Key) error) *keyLoader {
 	l.ended.Go(func() {
 		for b := range l.ordered {
 			<-b.done
-			l.insertAll(b)
-			l.flying.Done()
+			l.collect(b)
 			l.free <- b
 		}
 	})
@@ -93,51 +110,69 @@ func (l *keyLoader) add(r Row) error {
 func (l *keyLoader) send() {
 	b := l.filling
 	l.filling = nil
-	l.flying.Add(1)
 	l.ordered <- b
 	l.decode <- b
 }
 
-// drain waits until all that was added is in the index.
-func (l *keyLoader) drain() error {
-	if l.filling != nil {
-		l.send()
-	}
-	l.flying.Wait()
-	if err := l.failed.Load(); err != nil {
-		return *err
-	}
-	return nil
-}
-
-// close ends the pipeline. What was added and not drained may be in the index or not.
+// close ends the pipeline. What was added may be collected or not.
 func (l *keyLoader) close() {
 	close(l.decode)
 	close(l.ordered)
 	l.ended.Wait()
 }
 
-func (b *loadingKeys) decodeAll(in *interner) {
+// finish ends the pipeline and makes the base of all that was added.
+func (l *keyLoader) finish() (*keyBase, error) {
+	if l.filling != nil {
+		l.send()
+	}
+	l.close()
+	if err := l.failed.Load(); err != nil {
+		return nil, *err
+	}
+	known := newInterner()
+	for _, in := range l.learned {
+		known.merge(in)
+	}
+	l.builder.base.known = known.fix()
+	return l.builder.finish()
+}
+
+func (b *loadingKeys) decodeAll(in *interner, base *keyBase, k Key) {
 	for i := range b.rows {
 		r := &b.rows[i]
-		k, err := decodeKey(in, r.ID, r.Data)
+		k = Key{usage: k.usage, version: k.version}
+		err := k.decode(in, r.Data)
+		if err == nil {
+			err = k.checkLoaded(r.ID)
+		}
+		if err == nil && string(recordID(r.Data)) != r.ID {
+			err = errors.New("the id of the key is not the first in its record") // which is where it is looked for from now on
+		}
 		if err != nil {
 			b.err = rowError(r, err)
 			return
 		}
-		b.keys = append(b.keys, k)
+		b.keys = append(b.keys, loadingKey{row: base.describe(&k), sealed: k.sealed != "", imported: k.Imported})
 	}
 }
 
-func (l *keyLoader) insertAll(b *loadingKeys) {
+func (l *keyLoader) collect(b *loadingKeys) {
 	if l.failed.Load() != nil {
 		return
 	}
 	for i, k := range b.keys {
-		if err := l.insert(k); err != nil {
-			err = rowError(&b.rows[i], err)
+		r := &b.rows[i]
+		if err := l.builder.add(k.row, r.Data, nil); err != nil {
+			err = rowError(r, err)
 			l.failed.Store(&err)
 			return
+		}
+		l.loaded.ids.seen(r.ID)
+		l.loaded.count++
+		l.loaded.imported = l.loaded.imported || k.imported
+		if k.sealed {
+			l.loaded.sealed = r.ID
 		}
 	}
 	if err := b.err; err != nil {
@@ -147,46 +182,65 @@ func (l *keyLoader) insertAll(b *loadingKeys) {
 
 func rowError(r *Row, err error) error { return fmt.Errorf("%s %q: %w", r.Table, r.ID, err) }
 
-// loadRows reads all rows of the backend into the transaction.
-func (s *Store) loadRows(ctx context.Context, txn *memdb.Txn, found *loaded) (Head, error) {
-	var keys *keyLoader
-	defer func() {
-		if keys != nil {
-			keys.close()
-		}
-	}()
-	head, err := s.backend.Load(ctx, func(r Row) error {
-		if r.Table == TableKey {
-			if keys == nil {
-				keys = newKeyLoader(s.intern, func(k *Key) error { return s.loadKey(txn, k, found) })
-			}
-			return keys.add(r)
-		}
-		if keys != nil {
-			if err := keys.drain(); err != nil { // one writer at a time
-				return err
-			}
-		}
-		if err := s.loadRow(txn, r, found); err != nil {
-			return rowError(&r, err)
-		}
-		return nil
-	})
-	if err == nil && keys != nil {
-		err = keys.drain()
-	}
-	return head, err
+// loader reads all rows of a backend, or of a copy: keys for the base, and the rest into the transaction.
+type loader struct {
+	store *Store
+	txn   *memdb.Txn
+	found loaded
+	keys  *keyLoader // nil before the first key
 }
 
-// loadKey puts a stored key into the index.
-func (s *Store) loadKey(txn *memdb.Txn, k *Key, found *loaded) error {
-	s.ids.seen(k.ID)
-	found.keys++
-	if k.sealed != "" {
-		found.sealed = k.ID
+// row takes a row.
+func (l *loader) row(r Row) error {
+	if r.Table == TableKey {
+		if l.keys == nil {
+			l.keys = newKeyLoader(l.store.intern)
+		}
+		return l.keys.add(r)
 	}
-	if k.Imported {
-		s.imported.Store(true)
+	if err := l.store.loadRow(l.txn, r, &l.found); err != nil {
+		return rowError(&r, err)
 	}
-	return txn.Insert(tableKeys, k)
+	return nil
+}
+
+// loadRows runs read, which gives all rows to its argument, and makes memory of them.
+func (s *Store) loadRows(read func(row func(Row) error) (Head, error)) (*loaded, error) {
+	l := &loader{store: s, txn: s.db.Txn(true)}
+	defer l.txn.Abort() // does nothing after a commit
+	head, err := read(l.row)
+	if err != nil {
+		if l.keys != nil {
+			l.keys.close()
+		}
+		return nil, err
+	}
+	base := emptyBase()
+	if l.keys != nil {
+		if base, err = l.keys.finish(); err != nil {
+			return nil, err
+		}
+		keys := &l.keys.loaded
+		l.found.keys = keys.count
+		if keys.sealed != "" {
+			l.found.sealed = keys.sealed
+		}
+		if keys.imported {
+			s.imported.Store(true)
+		}
+		s.ids.last = max(s.ids.last, keys.ids.last)
+	}
+	l.txn.Commit()
+	s.directory.load(l.found.accounts)
+	s.head = head
+	s.snap.Store(&Snapshot{txn: s.db.Txn(false), base: base, head: head, keys: l.found.keys})
+	return &l.found, nil
+}
+
+func (s *Store) load(ctx context.Context) (*loaded, error) {
+	found, err := s.loadRows(func(row func(Row) error) (Head, error) { return s.backend.Load(ctx, row) })
+	if err != nil {
+		return nil, err
+	}
+	return found, s.loadUsage(ctx, time.Time{})
 }

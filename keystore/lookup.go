@@ -1,8 +1,6 @@
 package keystore
 
 import (
-	"fmt"
-
 	"github.com/keystile/keystile/policy"
 )
 
@@ -13,26 +11,29 @@ import (
 func (s *Store) Lookup(d *policy.Digest) (k *Key, cached bool) {
 	h := s.hot.Load()
 	if h == nil {
-		k, _ = s.snap.Load().find(d)
-		return k, false
+		return s.snap.Load().find(d), false
 	}
 	if k := h.get(d); k != nil {
 		return k, true
 	}
-	k, gone := s.snap.Load().find(d)
-	if k != nil {
-		h.put(k, gone)
+	if k = s.snap.Load().find(d); k != nil {
+		h.put(k)
 	}
 	return k, false
 }
 
-// find looks a digest up in the index. The channel is closed by the first commit that changes that key.
-func (v *Snapshot) find(d *policy.Digest) (*Key, <-chan struct{}) {
-	own := *d // the index takes it by an interface, which would put every caller's digest on the heap
-	gone, raw, err := v.txn.FirstWatch(tableKeys, indexDigest, &own)
-	if err != nil {
-		panic(fmt.Sprintf("keystore: looking a key up: %v", err))
+// find is the key of a digest in this snapshot, nil if there is none.
+//
+// A key of the base whose version is the newest there is has none in memdb, in no snapshot with this base: the version is
+// noted before the first snapshot shows it. So most look-ups end there, and memdb is asked for the few that have changed.
+func (v *Snapshot) find(d *policy.Digest) *Key {
+	k := v.base.find(d)
+	if v.newer == 0 || (k != nil && k.current()) {
+		return k
 	}
-	k, _ := raw.(*Key)
-	return k, gone
+	own := *d // memdb takes it by an interface, which would put every caller's digest on the heap
+	if changed, ok := first[*Key](v.txn, tableKeys, indexDigest, &own); ok {
+		return changed
+	}
+	return k
 }

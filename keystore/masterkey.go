@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -21,6 +22,10 @@ type MasterKey interface {
 	load() (*keyset.Handle, error)
 	// create makes the keyset if this source can. It never replaces one.
 	create() (*keyset.Handle, error)
+	// replace puts another keyset in the place of one that is there, if this source can.
+	replace(was, next *keyset.Handle) error
+	// fixed says why this source cannot be changed by this program, in the chain of errByHand. Nil: it can.
+	fixed() error
 	// String names the source for people, never its content.
 	String() string
 }
@@ -28,7 +33,8 @@ type MasterKey interface {
 var errNoMasterKey = errors.New("there is no master key")
 
 // MasterKeyFile is a file that holds the keyset in clear, as Tink writes it in JSON. It is made on first start, for its
-// owner only; a file that others may read is refused.
+// owner only. A file is refused that others may read or change, that belongs to another user than this process's or root, or
+// that stands in a directory in which anybody may put another one in its place.
 func MasterKeyFile(path string) MasterKey { return masterKeyFile(path) }
 
 // MasterKeyEnv is an environment variable that holds the keyset: the JSON of [NewMasterKeyset], or its base64.
@@ -51,24 +57,70 @@ type masterKeyFile string
 func (f masterKeyFile) String() string { return fmt.Sprintf("the master key file %q", string(f)) }
 
 func (f masterKeyFile) load() (*keyset.Handle, error) {
+	text, err := f.read()
+	defer func() { clear(text) }() // what can be wiped is
+	if err != nil {
+		return nil, err
+	}
+	return readKeyset(f, text)
+}
+
+// read is the content of the file, once it is judged.
+func (f masterKeyFile) read() ([]byte, error) {
 	info, err := os.Stat(string(f)) // follows links: mounted secrets are some
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, errNoMasterKey
 	case err != nil:
 		return nil, fmt.Errorf("%v cannot be read: %w", f, err)
-	case !info.Mode().IsRegular():
+	case !info.Mode().IsRegular(): // before it is opened: a pipe would wait for a writer
 		return nil, fmt.Errorf("%v is not a regular file", f)
-	case runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0:
-		return nil, fmt.Errorf("%v may be read or changed by others (mode %04o): run chmod 600 on it", f, info.Mode().Perm())
-	case info.Size() > 1<<20:
-		return nil, fmt.Errorf("%v holds no keyset", f)
 	}
-	text, err := os.ReadFile(string(f))
+	return f.readOpen()
+}
+
+// readOpen opens the file, judges it, and reads it.
+func (f masterKeyFile) readOpen() ([]byte, error) {
+	file, err := os.Open(string(f))
 	if err != nil {
 		return nil, fmt.Errorf("%v cannot be read: %w", f, err)
 	}
-	return readKeyset(f, text)
+	defer file.Close()
+	if err := f.check(file); err != nil {
+		return nil, err
+	}
+	text, err := io.ReadAll(io.LimitReader(file, maxKeyset))
+	if err != nil {
+		clear(text)
+		return nil, fmt.Errorf("%v cannot be read: %w", f, err)
+	}
+	return text, nil
+}
+
+// maxKeyset bounds what is read for a keyset, in bytes.
+const maxKeyset = 1 << 20
+
+// check judges the file that is open, and not the name, which may lead to another one by now.
+func (f masterKeyFile) check(file *os.File) error {
+	info, err := file.Stat()
+	switch {
+	case err != nil:
+		return fmt.Errorf("%v cannot be read: %w", f, err)
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("%v is not a regular file", f)
+	case info.Size() > maxKeyset:
+		return fmt.Errorf("%v holds no keyset", f)
+	case runtime.GOOS == "windows": // its modes say nothing
+		return nil
+	case info.Mode().Perm()&0o077 != 0:
+		return fmt.Errorf("%v may be read or changed by others (mode %04o): run chmod 600 on it", f, info.Mode().Perm())
+	case !trustedOwner(info):
+		return fmt.Errorf("%v belongs to another user than the one who runs this: run chown on it", f)
+	}
+	if err := checkPrivateDir(filepath.Dir(string(f))); err != nil {
+		return fmt.Errorf("%v is not safe: %w", f, err)
+	}
+	return nil
 }
 
 // create writes the file whole under another name and then gives it its name: after a crash at any moment there is
@@ -82,6 +134,7 @@ func (f masterKeyFile) create() (*keyset.Handle, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer clear(text)
 	if err := createFile(string(f), text); err != nil {
 		return nil, fmt.Errorf("%v cannot be made: %w", f, err)
 	}

@@ -34,7 +34,7 @@ func (c *change) checkNewEmail(email, id string) error {
 	if err := checkEmail("email", email); err != nil {
 		return err
 	}
-	if other, taken := (&Snapshot{txn: c.txn}).MemberByEmail(email); taken && other.ID != id {
+	if other, taken := c.staged().MemberByEmail(email); taken && other.ID != id {
 		return conflict("email", "another member has this e-mail address")
 	}
 	return nil

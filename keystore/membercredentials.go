@@ -36,7 +36,7 @@ func (s *Store) MemberCredentials(m *Member) (*Credentials, error) {
 	if m.sealed == "" {
 		return out, nil
 	}
-	plain, err := s.seal.aead.Decrypt([]byte(m.sealed), credentialsFor(m.ID))
+	plain, err := s.seal.Decrypt([]byte(m.sealed), credentialsFor(m.ID))
 	if err != nil {
 		return nil, fmt.Errorf("opening the credentials of %s: %w", m.ID, err)
 	}
@@ -59,7 +59,7 @@ func (m *Member) seals(s *Store, c *Credentials) error {
 	if err != nil {
 		return fmt.Errorf("encoding the credentials of %s: %w", m.ID, err)
 	}
-	sealed, err := s.seal.aead.Encrypt(plain, credentialsFor(m.ID))
+	sealed, err := s.seal.Encrypt(plain, credentialsFor(m.ID))
 	if err != nil {
 		return fmt.Errorf("sealing the credentials of %s: %w", m.ID, err)
 	}

@@ -53,6 +53,9 @@ func (s *Store) InviteMember(ctx context.Context, by Actor, p MemberParams, life
 		if err := c.roomForMember(); err != nil {
 			return err
 		}
+		if err := c.roomForGrants(nil, made.Grants); err != nil {
+			return err
+		}
 		if made.ID, err = c.newID(prefixMember); err != nil {
 			return err
 		}
@@ -123,7 +126,7 @@ type Acceptance struct {
 func (s *Store) AcceptInvitation(ctx context.Context, by Actor, invitation *policy.Digest, p Acceptance) (*Member, error) {
 	var now *Member
 	err := s.write(ctx, by, func(c *change) error {
-		old, ok := (&Snapshot{txn: c.txn}).MemberByInvitation(invitation)
+		old, ok := c.staged().MemberByInvitation(invitation)
 		if !ok || !old.Invited(c.now) {
 			return &Error{Code: CodeNotFound, Message: "the invitation has expired, was used already, or never was: ask for a new one"}
 		}
@@ -247,6 +250,9 @@ func (s *Store) UpdateMember(ctx context.Context, by Actor, id string, p MemberP
 		}
 		if p.Grants.Set {
 			if next.Grants, err = c.checkGrants(p.Grants.Value); err != nil {
+				return err
+			}
+			if err := c.roomForGrants(old, next.Grants); err != nil {
 				return err
 			}
 		}

@@ -252,6 +252,11 @@ func (m *model) settle() {
 	}
 }
 
+func (m *model) fold() {
+	m.log = append(m.log, "fold")
+	m.s.FoldNow()
+}
+
 func (m *model) restart() {
 	m.log = append(m.log, "restart")
 	if err := m.s.Close(); err != nil {
@@ -294,6 +299,22 @@ func (m *model) compare() {
 			}
 		}
 	}
+	for _, f := range []keystore.KeyFilter{{}, {Account: m.account}} {
+		listed, last := 0, "z"
+		next, err := m.s.Snapshot().EachKey(f, m.c.at)
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		for k := next(); k != nil; k = next() {
+			if now := keyNow(m.t, m.s, k.ID); k.ID >= last || k.Revision != now.Revision {
+				m.fail("the list has %s at revision %d behind %s, the key is at %d", k.ID, k.Revision, last, now.Revision)
+			}
+			listed, last = listed+1, k.ID
+		}
+		if listed != len(m.keys)+4 {
+			m.fail("%d keys are listed, want %d", listed, len(m.keys)+4)
+		}
+	}
 	if got := m.s.Len(); got != len(m.keys)+4 { // the account's own
 		m.fail("the store has %d keys, want %d", got, len(m.keys)+4)
 	}
@@ -320,7 +341,7 @@ func TestModel(t *testing.T) {
 				do     func()
 			}{
 				"create": {3, m.create}, "edit": {3, m.edit}, "reveal": {5, m.reveal}, "rotate": {4, m.rotate}, "end": {3, m.end},
-				"schedule": {5, m.schedule}, "delete": {1, m.remove}, "pass": {6, m.pass}, "restart": {1, m.restart},
+				"schedule": {5, m.schedule}, "delete": {1, m.remove}, "pass": {6, m.pass}, "restart": {1, m.restart}, "fold": {3, m.fold},
 			}
 			var bag []func()
 			for _, name := range slices.Sorted(maps.Keys(steps)) {

@@ -24,6 +24,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		return nil, errors.Join(err, o.Backend.Close())
 	}
 	go s.work()
+	go s.foldKeys()
 	if s.shared != nil {
 		s.startNode()
 	}
@@ -37,12 +38,15 @@ func open(ctx context.Context, o *Options) (*Store, error) {
 	}
 	s := &Store{
 		backend:   o.Backend,
+		master:    o.MasterKey,
 		logger:    o.Logger,
 		now:       o.Now,
 		db:        db,
 		directory: newDirectory(),
 		stop:      make(chan struct{}),
 		done:      make(chan struct{}),
+		folding:   make(chan struct{}, 1),
+		folded:    make(chan struct{}),
 		due:       make(chan struct{}, 1),
 		ids:       idMaker{rand: o.Rand},
 		tokens:    tokenMaker{rand: o.Rand},
@@ -78,6 +82,7 @@ func open(ctx context.Context, o *Options) (*Store, error) {
 	if err := s.loadAnswers(ctx); err != nil {
 		return nil, fmt.Errorf("loading the key store: %w", err)
 	}
+	s.tellKeyset(ctx)
 	cache, err := newHot(o.CacheEntries)
 	if err != nil {
 		return nil, err
@@ -96,22 +101,7 @@ type loaded struct {
 	sealed   string // id of a key whose token is sealed, or of a webhook endpoint or a member; "": there is none
 }
 
-func (s *Store) load(ctx context.Context) (*loaded, error) {
-	found := new(loaded)
-	txn := s.db.Txn(true)
-	defer txn.Abort()
-	head, err := s.loadRows(ctx, txn, found)
-	if err != nil {
-		return nil, err
-	}
-	txn.Commit()
-	s.directory.load(found.accounts)
-	s.head = head
-	s.snap.Store(&Snapshot{txn: s.db.Txn(false), head: head, keys: found.keys})
-	return found, s.loadUsage(ctx, time.Time{})
-}
-
-// loadRow puts one row into the index.
+// loadRow puts one row that is no key into memory.
 func (s *Store) loadRow(txn *memdb.Txn, r Row, found *loaded) error {
 	s.ids.seen(r.ID)
 	switch r.Table {
@@ -134,12 +124,6 @@ func (s *Store) loadRow(txn *memdb.Txn, r Row, found *loaded) error {
 			return err
 		}
 		return txn.Insert(tableSandboxes, b)
-	case TableKey:
-		k, err := decodeKey(s.intern, r.ID, r.Data)
-		if err != nil {
-			return err
-		}
-		return s.loadKey(txn, k, found)
 	case TableAdminToken:
 		t, err := decodeAdminToken(r.ID, r.Data)
 		if err != nil {
@@ -189,6 +173,7 @@ func (s *Store) work() {
 				s.logger.Warn("saving when keys were last used", zap.Error(err))
 			}
 			s.refreshUsage(ctx)
+			s.followKeyset(ctx)
 			cancel()
 		case <-settle.C:
 			s.settle()

@@ -15,9 +15,11 @@ const (
 // Snapshot is the store at one moment. It never changes, costs nothing to take, and can be read from any number of
 // goroutines. Objects read from it are constants.
 type Snapshot struct {
-	txn  *memdb.Txn // read only
-	head Head
-	keys int
+	txn   *memdb.Txn // read only
+	base  *keyBase   // the keys that memdb does not hold, see [keyView]
+	head  Head
+	keys  int
+	newer int // keys that memdb holds
 }
 
 // Revision counts the commits up to this snapshot.
@@ -40,7 +42,7 @@ func (v *Snapshot) Sandbox(id string) (*Sandbox, bool) {
 
 // Key finds a key by its id, ended ones too.
 func (v *Snapshot) Key(id string) (*Key, bool) {
-	return first[*Key](v.txn, tableKeys, indexID, id)
+	return v.keyView().byID(id)
 }
 
 // first is the row that an index has for the arguments. memdb's errors here are wrong table names and wrong types of

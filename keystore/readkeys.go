@@ -15,7 +15,8 @@ func (v *Snapshot) Keys(f KeyFilter, p Page, now time.Time) (rows []*Key, more b
 	if err := f.check(); err != nil {
 		return nil, false, err
 	}
-	return page(p, prefixKey, v.walkKeys(&f, p.StartingAfter), f.matcher(now))
+	keep := f.matcher(now)
+	return page(p, prefixKey, v.walkKeys(&f, p.StartingAfter, keep), keep)
 }
 
 // EachKey is Keys without pages: next gives one key after the other, nil after the last.
@@ -23,7 +24,8 @@ func (v *Snapshot) EachKey(f KeyFilter, now time.Time) (next func() *Key, err er
 	if err := f.check(); err != nil {
 		return nil, err
 	}
-	walk, keep := v.walkKeys(&f, ""), f.matcher(now)
+	keep := f.matcher(now)
+	walk := v.walkKeys(&f, "", keep)
 	return func() *Key {
 		for {
 			k := walk()
@@ -46,38 +48,18 @@ func (f *KeyFilter) check() error {
 }
 
 // walkKeys picks the index that leaves least to pass over.
-func (v *Snapshot) walkKeys(f *KeyFilter, after string) func() *Key {
+func (v *Snapshot) walkKeys(f *KeyFilter, after string, keep func(*Key) bool) func() *Key {
 	owner := f.Account
 	if owner == "" {
 		owner = f.Organization
 	}
 	if owner == "" {
-		return walkTable[*Key](v.txn, tableKeys, after)
+		return v.keyView().walk(after, keep)
 	}
 	if f.Mode != 0 {
-		return v.walkOwner(owner, f.Mode, after)
+		return v.keyView().walkOwner(owner, f.Mode, after, keep)
 	}
-	return newestOf(v.walkOwner(owner, policy.ModeLive, after), v.walkOwner(owner, policy.ModeSandbox, after))
-}
-
-func (v *Snapshot) walkOwner(owner string, mode policy.Mode, after string) func() *Key {
-	return walkGroup(v.txn, tableKeys, indexOwner, owner, byte(mode), after,
-		func(k *Key) bool { return k.Mode == mode && k.Owner() == owner })
-}
-
-// newestOf merges two walks that each go from the newest down.
-func newestOf(a, b func() *Key) func() *Key {
-	left, right := a(), b()
-	return func() (k *Key) {
-		if right == nil || (left != nil && left.ID > right.ID) {
-			if k = left; k != nil {
-				left = a()
-			}
-			return k
-		}
-		k, right = right, b()
-		return k
-	}
+	return newestOf(v.keyView().walkOwner(owner, policy.ModeLive, after, keep), v.keyView().walkOwner(owner, policy.ModeSandbox, after, keep))
 }
 
 func (f *KeyFilter) matcher(now time.Time) func(*Key) bool {

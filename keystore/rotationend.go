@@ -40,7 +40,7 @@ func (s *Store) EndRotation(ctx context.Context, by Actor, id string, p EndRotat
 
 func (c *change) checkEnding(k *Key, force bool) error {
 	if k.Successor == "" {
-		if before, ok := first[*Key](c.txn, tableKeys, indexID, k.Predecessor); ok && !before.Ended(c.now) {
+		if before, ok := c.keyView().byID(k.Predecessor); ok && !before.Ended(c.now) {
 			return &Error{Code: CodeNotRotating, Message: "key '" + k.ID + "' is the replacement; the key that is ending is '" + before.ID + "'"}
 		}
 		return &Error{Code: CodeNotRotating, Message: "key '" + k.ID + "' is not being replaced, there is no rotation to end"}

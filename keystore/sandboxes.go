@@ -19,7 +19,7 @@ func (s *Store) CreateSandbox(ctx context.Context, by Actor, account, name strin
 		if err := checkName("name", name); err != nil {
 			return err
 		}
-		staged := Snapshot{txn: c.txn}
+		staged := c.staged()
 		next, count := staged.walkSandboxes(account, ""), 0
 		for b := next(); b != nil; b = next() {
 			if count++; b.Name == name {
@@ -76,8 +76,7 @@ func (s *Store) DeleteSandbox(ctx context.Context, by Actor, account, id string)
 		}
 		// Collected first: the walk must not see its own changes.
 		var ending []*Key
-		staged := Snapshot{txn: c.txn}
-		next := staged.walkOwner(a.ID, policy.ModeSandbox, "")
+		next := c.keyView().walkOwner(a.ID, policy.ModeSandbox, "", nil)
 		for k := next(); k != nil; k = next() {
 			if k.Sandbox == b.ID && !k.Deleted {
 				ending = append(ending, k)

@@ -104,7 +104,7 @@ func (s *Store) schedule(w *scheduler) {
 
 // untilDue is how long nothing will be due.
 func (s *Store) untilDue() time.Duration {
-	k := s.snap.Load().walkDue()()
+	k := s.snap.Load().keyView().walkDue()()
 	if k == nil {
 		return schedulerInterval
 	}

@@ -11,10 +11,12 @@ import (
 	"github.com/keystile/keystile/policy"
 )
 
-// The tables and indexes in memory. An index over a million keys costs 400 MB, so each one earns its place:
+// The tables and indexes in memory. An index over a million keys would cost 400 MB and some seconds at each start. So memdb
+// holds only the keys that were made or changed since the base was built (see [keyBase]), and what else there is; its
+// transactions and snapshots cover all of it. The indexes:
 //
 //	keys by id      required by memdb; since ids sort by creation it is also the order of the list of all keys
-//	keys by digest  the look-up of a request; its watch channels keep the cache honest
+//	keys by digest  the look-up of a request
 //	keys by owner   the keys of one account or organization and mode, by creation
 //	keys by due     those that will end or be rotated, by when: the scheduler's
 //	accounts by organization, sandboxes by account: their lists

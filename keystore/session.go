@@ -110,7 +110,7 @@ func (s *Store) CreateSession(ctx context.Context, by Actor, p SessionParams) (*
 		}
 		made.Digest = token.Digest()
 		kept := 0
-		for _, old := range (&Snapshot{txn: c.txn}).Sessions(m.ID) {
+		for _, old := range c.staged().Sessions(m.ID) {
 			if kept++; old.Expired(c.now) || kept >= MaxMemberSessions {
 				if err := c.removeSession(old, false); err != nil {
 					return err
@@ -151,7 +151,7 @@ func (s *Store) DeleteSessions(ctx context.Context, by Actor, member, except str
 
 func (c *change) endSessions(member, except string) (int, error) {
 	ended := 0
-	for _, session := range (&Snapshot{txn: c.txn}).Sessions(member) {
+	for _, session := range c.staged().Sessions(member) {
 		if session.ID == except {
 			continue
 		}

@@ -22,7 +22,8 @@ type Shared interface {
 
 	// Changes calls rows, several times if there are many, for every row that a commit after the revision has written, as
 	// it is now: a row that was written twice comes once, and one that was removed without Data. It gives the head that
-	// the rows lead to. All is of one moment. Data may be kept.
+	// the rows lead to. All is of one moment, but that rows which later commits have written meanwhile may come among
+	// those of an import, and before an older form of the same key; they come again. Data may be kept.
 	Changes(ctx context.Context, after uint64, rows func([]Row) error) (Head, error)
 
 	// Turn waits until nobody else has the turn, in the order of asking. Commits of others wait until done is called, or until

@@ -116,7 +116,7 @@ func (s *Store) signingKeys(ctx context.Context) ([]signingKey, error) {
 	if sealed == nil {
 		return nil, nil
 	}
-	plain, err := s.seal.aead.Decrypt(sealed, signingFor)
+	plain, err := s.seal.Decrypt(sealed, signingFor)
 	if err != nil {
 		return nil, fmt.Errorf("opening the signing keys: they are damaged, or sealed under another master key: %w", err)
 	}
@@ -132,8 +132,10 @@ func (s *Store) makeSigningKey(ctx context.Context) ([]signingKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making a signing key: %w", err)
 	}
+	s.sealing.RLock()
+	defer s.sealing.RUnlock()
 	made := []signingKey{{created: s.now().UTC().Truncate(time.Second), private: ed25519.NewKeyFromSeed(seed)}}
-	sealed, err := s.seal.aead.Encrypt(encodeSigning(made), signingFor)
+	sealed, err := s.seal.Encrypt(encodeSigning(made), signingFor)
 	if err != nil {
 		return nil, fmt.Errorf("sealing a signing key: %w", err)
 	}

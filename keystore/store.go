@@ -27,6 +27,11 @@ type Store struct {
 	done      chan struct{} // closed when the background work has ended
 	rules     atomic.Pointer[rules]
 	signing   signing
+	master    MasterKey
+	sealing   sync.RWMutex // read-held from sealing to saving by whoever does not hold mu; see quiesce. Taken before mu
+	keysets   sync.Mutex   // one change of the master keyset at a time. Taken first
+	telling   sync.Mutex   // one word to the other nodes of which master keys this one has
+	dropping  bool         // all but the primary are about to go; guarded by telling
 
 	// Read by everybody, stored by the writer only.
 	snap     atomic.Pointer[Snapshot]
@@ -59,6 +64,10 @@ type Store struct {
 	scheduler *scheduler    // nil: not started; guarded by mu
 
 	saving sync.Mutex // one save of the usage at a time
+
+	folding chan struct{} // capacity 1: memdb holds many keys, see fold.go
+	folded  chan struct{} // closed when nothing is folded any more
+	basing  sync.Mutex    // one new base at a time
 }
 
 // rules is what a configuration says of what is accepted. It can be swapped while the store is open.
@@ -128,6 +137,7 @@ func (s *Store) Close() error {
 	close(s.stop)
 	s.stopFollowing()
 	<-s.done
+	<-s.folded
 	if scheduler != nil {
 		<-scheduler.done
 	}

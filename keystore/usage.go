@@ -24,7 +24,9 @@ type Usage struct {
 type usageCell struct {
 	last   atomic.Pointer[Usage]
 	queued atomic.Bool // waits in Store.touched to be saved
-	end    endMark     // see expiry.go
+	// version is the newest of the key, see [Key.current]; 0: there is none yet. Only the writer stores.
+	version atomic.Uint32
+	end     endMark // see expiry.go
 }
 
 // touchedKey is one key in the stack of those that were used since the last save.
@@ -67,11 +69,11 @@ func (s *Store) queue(t *touchedKey) {
 
 // LastUsed is when a key was last used, false if it never was or does not exist.
 func (s *Store) LastUsed(keyID string) (Usage, bool) {
-	k, ok := s.snap.Load().Key(keyID)
-	if !ok || k.usage == nil {
+	cell := s.snap.Load().keyView().cell(keyID)
+	if cell == nil {
 		return Usage{}, false
 	}
-	last := k.usage.last.Load()
+	last := cell.last.Load()
 	if last == nil {
 		return Usage{}, false
 	}
@@ -110,8 +112,8 @@ const usageOverlap = 3 * usageInterval
 func (s *Store) loadUsage(ctx context.Context, since time.Time) error {
 	snap := s.snap.Load()
 	err := s.backend.LoadUsage(ctx, since, func(r UsageRow) error {
-		if k, ok := snap.Key(r.KeyID); ok {
-			k.usage.note(r.Usage)
+		if cell := snap.keyView().cell(r.KeyID); cell != nil {
+			cell.note(r.Usage)
 		} else if t, ok := snap.AdminToken(r.KeyID); ok {
 			t.usage.note(r.Usage)
 		}

@@ -15,7 +15,9 @@ import (
 // name, which must not be secret, and it opens under no other name.
 func (s *Store) KeepSecret(ctx context.Context, name string, expires time.Time, plain []byte) error {
 	expires = milliseconds(expires)
-	sealed, err := s.seal.aead.Encrypt(plain, secretFor(name, expires))
+	s.sealing.RLock()
+	defer s.sealing.RUnlock()
+	sealed, err := s.seal.Encrypt(plain, secretFor(name, expires))
 	if err != nil {
 		return fmt.Errorf("sealing %s: %w", name, err)
 	}
@@ -31,7 +33,7 @@ func (s *Store) KeptSecret(ctx context.Context, name string) ([]byte, error) {
 	if row == nil || !s.now().Before(row.Expires) {
 		return nil, nil
 	}
-	plain, err := s.seal.aead.Decrypt(row.Data, secretFor(name, row.Expires))
+	plain, err := s.seal.Decrypt(row.Data, secretFor(name, row.Expires))
 	if err != nil {
 		return nil, fmt.Errorf("opening %s: %w", name, err)
 	}
@@ -76,7 +78,7 @@ func (s *Store) keep(ctx context.Context, row KeptRow) error {
 
 // SealText seals a short text that goes out and is to come back, such as a cookie. purpose is what it is bound to.
 func (s *Store) SealText(purpose string, plain []byte) ([]byte, error) {
-	sealed, err := s.seal.aead.Encrypt(plain, []byte("keystile text "+purpose))
+	sealed, err := s.seal.Encrypt(plain, []byte("keystile text "+purpose))
 	if err != nil {
 		return nil, fmt.Errorf("sealing a text: %w", err)
 	}
@@ -85,7 +87,7 @@ func (s *Store) SealText(purpose string, plain []byte) ([]byte, error) {
 
 // OpenText opens what [Store.SealText] sealed for the same purpose.
 func (s *Store) OpenText(purpose string, sealed []byte) ([]byte, error) {
-	plain, err := s.seal.aead.Decrypt(sealed, []byte("keystile text "+purpose))
+	plain, err := s.seal.Decrypt(sealed, []byte("keystile text "+purpose))
 	if err != nil {
 		return nil, fmt.Errorf("opening a text: %w", err)
 	}

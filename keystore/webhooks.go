@@ -14,7 +14,7 @@ import (
 
 const (
 	// MaxWebhookEndpoints is how many webhook endpoints there may be: each is served on its own.
-	MaxWebhookEndpoints = 100
+	MaxWebhookEndpoints = 300
 	// MaxWebhookURL is how long an endpoint's URL may be, in bytes.
 	MaxWebhookURL = 2048
 )
@@ -68,7 +68,7 @@ func (c *change) newWebhookSecret(w *WebhookEndpoint) (policy.Token, error) {
 	if err != nil {
 		return policy.Token{}, err
 	}
-	sealed, err := c.store.seal.aead.Encrypt([]byte(secret.Reveal()), webhookSecretFor(w.ID))
+	sealed, err := c.store.seal.Encrypt([]byte(secret.Reveal()), webhookSecretFor(w.ID))
 	if err != nil {
 		return policy.Token{}, fmt.Errorf("sealing the secret of %s: %w", w.ID, err)
 	}
@@ -121,7 +121,7 @@ func (s *Store) WebhookSecrets(w *WebhookEndpoint, now time.Time) ([]policy.Toke
 	}
 	secrets := make([]policy.Token, 0, len(sealed))
 	for _, one := range sealed {
-		plain, err := s.seal.aead.Decrypt([]byte(one), webhookSecretFor(w.ID))
+		plain, err := s.seal.Decrypt([]byte(one), webhookSecretFor(w.ID))
 		if err != nil {
 			return nil, fmt.Errorf("opening the secret of %s: %w", w.ID, err)
 		}
@@ -168,9 +168,22 @@ func (c *change) checkWebhook(p *WebhookParams) ([]string, error) {
 			return nil, err
 		}
 	}
-	staged := Snapshot{txn: c.txn}
-	if len(staged.AllWebhookEndpoints()) >= MaxWebhookEndpoints {
-		return nil, conflict("", "there are %d webhook endpoints, more are not possible", MaxWebhookEndpoints)
+	staged := c.staged()
+	all := staged.AllWebhookEndpoints()
+	if len(all) >= MaxWebhookEndpoints {
+		return nil, conflict("", "there are %d webhook endpoints, more are not possible: delete those that nobody uses", MaxWebhookEndpoints)
+	}
+	err := c.roomFor(webhookShare, p.Account, p.Organization, func(belongs func(account, organization string) bool) int {
+		n := 0
+		for _, w := range all {
+			if belongs(w.Account, w.Organization) {
+				n++
+			}
+		}
+		return n
+	})
+	if err != nil {
+		return nil, err
 	}
 	return checkWebhookEvents(p.Events)
 }

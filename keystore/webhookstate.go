@@ -69,7 +69,7 @@ func (s *Store) WebhookState(ctx context.Context, w *WebhookEndpoint) (*WebhookS
 	if row == nil {
 		return state, nil
 	}
-	plain, err := s.seal.aead.Decrypt(row.Data, webhookStateFor(w.ID))
+	plain, err := s.seal.Decrypt(row.Data, webhookStateFor(w.ID))
 	if err == nil {
 		err = json.Unmarshal(plain, state)
 	}
@@ -89,7 +89,9 @@ func (s *Store) SaveWebhookState(ctx context.Context, endpoint string, state *We
 	if err != nil {
 		return fmt.Errorf("encoding the state of %s: %w", endpoint, err)
 	}
-	sealed, err := s.seal.aead.Encrypt(plain, webhookStateFor(endpoint))
+	s.sealing.RLock()
+	defer s.sealing.RUnlock()
+	sealed, err := s.seal.Encrypt(plain, webhookStateFor(endpoint))
 	if err != nil {
 		return fmt.Errorf("sealing the state of %s: %w", endpoint, err)
 	}

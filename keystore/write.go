@@ -98,6 +98,7 @@ func (s *Store) tryLocked(ctx context.Context, actor Actor, stage func(*change) 
 		now:      milliseconds(s.now()),
 		revision: s.head.Revision + 1,
 		txn:      s.db.Txn(true),
+		base:     s.snap.Load().base,
 	}
 	defer func() {
 		if s.pending != c {
@@ -202,8 +203,8 @@ func (s *Store) dropLocked() {
 	s.pending = nil
 }
 
-// publishLocked makes a durable change visible. When it returns, every look-up that starts sees the new state:
-// memdb has swapped its root and then closed the watch channels of what changed, so that cached keys are void.
+// publishLocked makes a durable change visible. When it returns, every look-up that starts sees the new state: the
+// versions that the cache holds of the changed keys are void before the snapshot shows newer ones.
 func (s *Store) publishLocked(c *change) {
 	if c.imported {
 		s.imported.Store(true) // before the key can be found, or its first use would be refused without a look-up
@@ -213,11 +214,7 @@ func (s *Store) publishLocked(c *change) {
 		s.directory.put(a)
 	}
 	s.head = c.commit.Next
-	s.snap.Store(&Snapshot{
-		txn:  s.db.Txn(false),
-		head: s.head,
-		keys: s.snap.Load().keys + c.newKeys,
-	})
+	s.show(c.keys, c.newKeys, c.newer)
 	s.pending = nil
 	s.forgetSeen(c.ended)
 	s.noteCopy(s.head, c.rows, c.stage == "")
@@ -230,6 +227,20 @@ func (s *Store) publishLocked(c *change) {
 		s.wakeScheduler()
 	}
 	s.changed.send()
+}
+
+// show makes visible what is in memdb, at the store's head. The keys are those that changed; some of them are new, and some
+// were not in memdb before.
+func (s *Store) show(changed []*Key, newKeys, newer int) {
+	old := s.snap.Load()
+	for _, k := range changed {
+		k.usage.version.Store(k.version)
+	}
+	next := &Snapshot{txn: s.db.Txn(false), base: old.base, head: s.head, keys: old.keys + newKeys, newer: old.newer + newer}
+	s.snap.Store(next)
+	if next.newer > next.base.room() {
+		s.wakeFolding()
+	}
 }
 
 // build turns what was staged into a commit: events get their places in the chain.

@@ -7,9 +7,20 @@ import (
 	"unicode/utf8"
 )
 
-// clean makes a record fit to be stored: bounded, printable, without tokens, with an id, a time and a node. It runs in the
-// writer, off the request path, and before anybody else sees the record.
-func clean(r *Record, node string, now time.Time) {
+// cleaner makes records fit to be stored: bounded, printable, without tokens, with an id, a time and a node. It runs in the
+// writer, off the request path, and before anybody else sees the record. Not safe for concurrent use.
+type cleaner struct {
+	// passed are, by their place in textColumns, the last short texts that were found to be clean. Most texts of a record are
+	// those of the record before.
+	passed []string
+}
+
+func newCleaner() *cleaner { return &cleaner{passed: make([]string, len(textColumns))} }
+
+// clean is for one record alone.
+func clean(r *Record, node string, now time.Time) { new(cleaner).clean(r, node, now) }
+
+func (l *cleaner) clean(r *Record, node string, now time.Time) {
 	if r.Time.IsZero() {
 		r.Time = now
 	}
@@ -38,10 +49,16 @@ func clean(r *Record, node string, now time.Time) {
 	if r.Client.Is4In6() || r.Client.Zone() != "" {
 		r.Client = r.Client.Unmap().WithZone("") // a zone is free text; and one address has one spelling
 	}
-	for _, c := range textColumns {
-		if s := c.text(r); *s != "" {
-			*s = cleanText(*s, c.MaxBytes)
+	for i, c := range textColumns {
+		s := c.text(r)
+		if *s == "" || l.passed != nil && *s == l.passed[i] {
+			continue
 		}
+		text := cleanText(*s, c.MaxBytes)
+		if l.passed != nil && len(text) <= maxRemembered && text == *s {
+			l.passed[i] = text
+		}
+		*s = text
 	}
 }
 

@@ -14,10 +14,11 @@ type encoder struct {
 	zap    zapcore.Encoder
 	fields [1]zapcore.Field
 	object lineObject
+	plain  []string // by column: the last short text that needed no escape
 }
 
 func newEncoder() *encoder {
-	e := &encoder{zap: zapcore.NewJSONEncoder(zapcore.EncoderConfig{LineEnding: "\n"})}
+	e := &encoder{zap: zapcore.NewJSONEncoder(zapcore.EncoderConfig{LineEnding: "\n"}), plain: make([]string, len(columns))}
 	e.fields[0] = zapcore.Field{Type: zapcore.InlineMarshalerType, Interface: &e.object}
 	return e
 }

@@ -63,12 +63,10 @@ func (j *Journal) encode(records []*Record) error {
 		if !ok {
 			return fmt.Errorf("record without a valid id: %s", quoted(r.ID))
 		}
-		line, err := j.encoder.encode(r)
-		if err != nil {
+		var err error
+		if j.buf, err = j.encoder.append(j.buf, r); err != nil {
 			return fmt.Errorf("encoding a record: %w", err)
 		}
-		j.buf = append(j.buf, line.Bytes()...)
-		line.Free()
 		j.lines = append(j.lines, lineMark{len(j.buf), position, r.Time.UnixMilli()})
 	}
 	return nil

@@ -43,23 +43,25 @@ type Log struct {
 	observers atomic.Pointer[[]func(*Record)]
 	tails     atomic.Pointer[[]*Follower]
 	recent    recent
+	feed      *feeding // nil: tails are fed by the writer
 }
 
 // Stats are counts since Open. Appended = Stored + Dropped + Queued, exactly, whenever they are read while nothing is in
 // flight; Queued is 0 after Close.
 type Stats struct {
-	Queued   int    // accepted, not yet stored
-	Capacity int    // of the queue
-	Appended uint64 // calls of Append
-	Stored   uint64 // records kept; gap records do not count
-	Dropped  uint64 // refused by Append, or given up by Close
-	Gaps     uint64 // gap records kept
-	Errors   uint64 // failed writes, syncs and deletions
-	Skipped  uint64 // unreadable lines met so far
-	Files    int    // of the store
-	Sealed   int    // those of them that were brought into their final form
-	Bytes    int64  // of all files
-	SetAside uint64 // damaged files taken out of the log so far
+	Queued   int      // accepted, not yet stored
+	Capacity int      // of the queue
+	Appended uint64   // calls of Append
+	Stored   uint64   // records kept; gap records do not count
+	Dropped  uint64   // refused by Append, or given up by Close
+	Gaps     uint64   // gap records kept
+	Errors   uint64   // failed writes, syncs and deletions
+	Skipped  uint64   // unreadable lines met so far
+	Files    int      // of the store
+	Sealed   int      // those of them that were brought into their final form
+	Bytes    int64    // of all files
+	SetAside uint64   // damaged files taken out of the log so far
+	Backlog  *Backlog // of a store that brings records to a place that processes share, else nil
 
 	Captured        int64  // bytes of headers and bodies on their way to the store
 	CapturesDropped uint64 // captures given up because too much was on its way
@@ -98,7 +100,10 @@ func Open(o Options) (*Log, error) {
 	l.captures.size, l.captureBurst = o.CaptureBudget, o.CaptureBurst
 	l.captures.room.Store(o.CaptureBudget)
 	l.pool.New = func() any { return new(Record) }
-	w := &writer{log: l, interval: o.FlushInterval}
+	if f, ok := store.(Feeder); ok {
+		l.feed = newFeeding(l, f)
+	}
+	w := &writer{log: l, interval: o.FlushInterval, cleaner: newCleaner()}
 	go w.run()
 	return l, nil
 }
@@ -164,6 +169,7 @@ func (l *Log) Stats() Stats {
 	st := l.store.Stats()
 	s.Errors += st.Errors
 	s.Skipped, s.Files, s.Sealed, s.Bytes, s.SetAside = st.Skipped, st.Files, st.Sealed, st.Bytes, st.SetAside
+	s.Backlog = st.Backlog
 	s.Captured = l.captures.used()
 	s.CapturesDropped, s.CaptureDropped = l.captures.dropped.Load(), l.captures.droppedBytes.Load()
 	return s
@@ -234,6 +240,9 @@ func (l *Log) Close() error {
 	l.closeOnce.Do(func() {
 		l.queue.close()
 		close(l.closing)
+		if l.feed != nil {
+			l.feed.end()
+		}
 	})
 	<-l.done
 	return l.closeErr

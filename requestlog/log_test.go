@@ -324,7 +324,7 @@ func TestRecordThatCannotBeCleanedIsCounted(t *testing.T) {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if w := (&writer{log: l}); w.clean(nil, time.Now()) {
+	if w := (&writer{log: l, cleaner: newCleaner()}); w.clean(nil, time.Now()) {
 		t.Error("a record that makes cleaning panic passes as clean")
 	}
 	if s := l.Stats(); s.Dropped != 1 || s.Errors != 1 {

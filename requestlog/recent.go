@@ -44,11 +44,28 @@ func (m *recent) afterLocked(id string) ([]string, bool) {
 // none is both. The filter is not asked of them. known is false if the log does not remember the id: it was stored long ago,
 // or by another process.
 func (l *Log) FollowAfter(f Filter, id string) (t *Follower, missed []string, known bool, err error) {
+	if err := l.prepareTail(); err != nil {
+		return nil, nil, false, err
+	}
 	l.recent.mu.Lock()
 	defer l.recent.mu.Unlock()
-	if t, err = l.Follow(f); err != nil {
+	if t, err = l.follow(f); err != nil {
 		return nil, nil, false, err
 	}
 	missed, known = l.recent.afterLocked(id)
 	return t, missed, known, nil
+}
+
+// announce shows a stored record to the tails, and remembers it.
+func (l *Log) announce(r *Record) {
+	// In one step, so that who begins a tail meanwhile either finds the record remembered or is offered it: see FollowAfter.
+	l.recent.mu.Lock()
+	l.recent.addLocked(r.ID)
+	list := l.tails.Load()
+	l.recent.mu.Unlock()
+	if list != nil {
+		for _, t := range *list {
+			t.offer(r)
+		}
+	}
 }

@@ -90,3 +90,12 @@ func (r *Record) clone() *Record {
 	c.Capture, c.secret = nil, nil
 	return &c
 }
+
+// textBytes is how much text the record holds, beside what was captured.
+func (r *Record) textBytes() int {
+	n := -r.CapturedBytes()
+	for _, c := range textColumns {
+		n += len(*c.text(r))
+	}
+	return n
+}

@@ -12,6 +12,8 @@ var (
 	ErrNotFound = errors.New("no such request record")
 	// ErrClosed: the log was closed.
 	ErrClosed = errors.New("the request log is closed")
+	// ErrUnavailable: what the store reads from cannot be reached now, or answers too slowly. Records are kept meanwhile.
+	ErrUnavailable = errors.New("the request log cannot be read now")
 	// ErrTooManyTails: as many live tails as one process serves are open.
 	ErrTooManyTails = errors.New("too many live tails of the request log are open")
 )
@@ -50,6 +52,21 @@ type RetentionSetter interface {
 	// SetRetention sets the age and the size, in bytes, of what is kept; 0 stands for the default. It does not wait for
 	// what is deleted then.
 	SetRetention(age time.Duration, size int64)
+}
+
+// Feeder is a store that several processes write to. What its tails show comes from the store, so that they show the records of
+// all processes, in one order that is the same wherever one listens.
+type Feeder interface {
+	// Feed begins behind the record that was stored last, and answers the ids of so many records before that, in the order in
+	// which they were stored.
+	Feed(ctx context.Context, remember int) (Feed, []string, error)
+}
+
+// Feed answers what is stored, in order and without a gap. It is for one goroutine.
+type Feed interface {
+	// Next answers what was stored since the last call, a part at a time; nothing if there is nothing now. lost is how many
+	// records before those are passed over, since this feed was too far behind. After an error the same is asked again.
+	Next(ctx context.Context) (records []*Record, lost int64, err error)
 }
 
 // Query asks for one page of records.
@@ -103,4 +120,17 @@ type StoreStats struct {
 	Skipped  uint64 // unreadable lines met so far: torn by a crash, or damaged
 	SetAside uint64 // damaged files taken out of the log so far, and kept under another name
 	Errors   uint64 // failures beside Write's: syncing, sealing, reading, deleting
+
+	// Backlog is nil for a store that keeps records where they are written.
+	Backlog *Backlog
+}
+
+// Backlog is what a store has taken and not yet brought to where all processes read it.
+type Backlog struct {
+	Records int64         // about, for those of an earlier process
+	Bytes   int64         // on the local disk
+	Age     time.Duration // of the oldest of them; 0: there are none
+	Batches uint64        // that were brought there
+	Expired uint64        // records that were too old by then to be kept
+	Away    bool          // it cannot be reached
 }

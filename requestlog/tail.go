@@ -11,6 +11,7 @@ const (
 	maxTails   = 64      // live tails of one process
 	tailBuffer = 1024    // records that wait for one slow reader
 	tailBytes  = 1 << 20 // of captured text in them
+	tailText   = 2 << 20 // of all other text in them
 )
 
 // Tail calls fn for each record that is stored from now on and that the filter selects, in the order in which requests
@@ -39,8 +40,15 @@ func (l *Log) Tail(ctx context.Context, f Filter, fn func(*Record) error) error 
 }
 
 // Follow begins a live tail: every record that is stored behind its return, and that the filter selects, comes out of Next.
-// ErrTooManyTails or ErrClosed say why there is none. The caller closes it.
+// ErrTooManyTails, ErrClosed or ErrUnavailable say why there is none. The caller closes it.
 func (l *Log) Follow(f Filter) (*Follower, error) {
+	if err := l.prepareTail(); err != nil {
+		return nil, err
+	}
+	return l.follow(f)
+}
+
+func (l *Log) follow(f Filter) (*Follower, error) {
 	t := &Follower{log: l, filter: f, ready: make(chan struct{}, 1)}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -68,6 +76,7 @@ type Follower struct {
 	mu       sync.Mutex
 	records  []*Record
 	captured int   // bytes of captured text in records
+	text     int   // bytes of other text in records
 	lost     int64 // since records filled up
 	lostFrom time.Time
 	lostTo   time.Time
@@ -110,14 +119,9 @@ func (t *Follower) offer(r *Record) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.lost > 0 || len(t.records) >= tailBuffer {
-		if t.lost == 0 || r.Time.Before(t.lostFrom) {
-			t.lostFrom = r.Time
-		}
-		if t.lost == 0 || r.Time.After(t.lostTo) {
-			t.lostTo = r.Time
-		}
-		t.lost++
+	size := r.textBytes()
+	if t.lost > 0 || len(t.records) >= tailBuffer || len(t.records) > 0 && t.text+size > tailText {
+		t.loseLocked(1, r.Time)
 		return
 	}
 	c := r.clone()
@@ -125,8 +129,20 @@ func (t *Follower) offer(r *Record) {
 		t.captured -= c.CapturedBytes()
 		c.DropCaptured()
 	}
+	t.text += size
 	t.records = append(t.records, c)
 	signal(t.ready)
+}
+
+// loseLocked counts records of a time that the tail does not get.
+func (t *Follower) loseLocked(n int64, at time.Time) {
+	if t.lost == 0 || at.Before(t.lostFrom) {
+		t.lostFrom = at
+	}
+	if t.lost == 0 || at.After(t.lostTo) {
+		t.lostTo = at
+	}
+	t.lost += n
 }
 
 // take empties the tail: the records, and behind them a gap record if some were lost.
@@ -134,7 +150,7 @@ func (t *Follower) take() []*Record {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	records := t.records
-	t.records, t.captured = nil, 0
+	t.records, t.captured, t.text = nil, 0, 0
 	if t.lost > 0 {
 		now := cleanTime(t.log.now())
 		records = append(records, &Record{

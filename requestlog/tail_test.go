@@ -3,6 +3,7 @@ package requestlog
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -127,5 +128,35 @@ func TestTailsAreBounded(t *testing.T) {
 	}
 	if _, err := l.Follow(Filter{}); !errors.Is(err, ErrTooManyTails) {
 		t.Errorf("one more: got %v, want ErrTooManyTails", err)
+	}
+}
+
+// TestTailTextIsBounded: what waits for a slow reader is bounded in text, not only in records: clients choose how long a path is.
+// One record always has room.
+func TestTailTextIsBounded(t *testing.T) {
+	t.Parallel()
+	l := openLog(t, Options{Store: &fakeStore{}})
+	defer l.Close()
+	f, err := l.Follow(Filter{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	offer := func(n int) {
+		r := l.NewRecord()
+		r.Path, r.RequestBody = strings.Repeat("x", n), strings.Repeat("y", 100)
+		f.offer(r)
+	}
+	for range 100 {
+		offer(100_000)
+	}
+	records := f.take()
+	if n := len(records); n != tailText/100_000+1 || records[n-1].Lost != int64(100-(n-1)) {
+		t.Errorf("%d records wait, the last with %d lost", n, records[n-1].Lost)
+	}
+	offer(tailText + 1)
+	offer(1)
+	if records := f.take(); len(records) != 2 || records[0].IsGap() || records[1].Lost != 1 {
+		t.Errorf("one record larger than the bound: %d records", len(records))
 	}
 }

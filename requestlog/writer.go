@@ -30,6 +30,7 @@ type writer struct {
 	failures uint64 // writes refused since the last success
 	waiting  []flushWait
 	captures captureLoad
+	cleaner  *cleaner
 
 	lastGap     time.Time
 	errorLog    logLimit
@@ -137,7 +138,7 @@ func (w *writer) clean(r *Record, now time.Time) (ok bool) {
 	if r != nil && r.Capture != nil {
 		defer w.captures.admit(r.Capture, w.log.captureBurst, w.log.now)()
 	}
-	clean(r, w.log.node, now)
+	w.cleaner.clean(r, w.log.node, now)
 	return true
 }
 
@@ -231,15 +232,8 @@ func (w *writer) publish(r *Record) {
 			w.observe(f, r)
 		}
 	}
-	// In one step, so that who begins a tail meanwhile either finds the record remembered or is offered it: see FollowAfter.
-	w.log.recent.mu.Lock()
-	w.log.recent.addLocked(r.ID)
-	list := w.log.tails.Load()
-	w.log.recent.mu.Unlock()
-	if list != nil {
-		for _, t := range *list {
-			t.offer(r)
-		}
+	if w.log.feed == nil {
+		w.log.announce(r)
 	}
 }
 

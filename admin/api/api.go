@@ -92,7 +92,9 @@ type API struct {
 	openapi    []byte            // the document as it is served
 	docs       []byte            // the same as a page
 
-	exports chan struct{} // one token for each export of request records that runs
+	exports shares // of request records, that run
+	tails   shares // live tails that are open
+	imports rests  // of customers whose import was long
 }
 
 // New checks the config and builds the handler of /v1/… and of KeySetPath.
@@ -126,7 +128,11 @@ func New(c Config) (http.Handler, error) {
 	if c.SiteURL == nil {
 		c.SiteURL = func() string { return "" }
 	}
-	a := &API{Config: c, exports: make(chan struct{}, maxExports)}
+	a := &API{
+		Config:  c,
+		exports: shares{all: maxExports, customers: maxExports * 3 / 4, customer: maxExports / 2},
+		tails:   shares{all: maxTails, customers: maxTails * 3 / 4, customer: maxTails / 4},
+	}
 	a.newDocument()
 	a.registerOrganizations()
 	a.registerAccounts()
@@ -141,6 +147,7 @@ func New(c Config) (http.Handler, error) {
 	a.registerEvents()
 	if !a.Tokens { // the whole store is for who has the machine, and for no token
 		a.registerBackup()
+		a.registerMasterKey()
 	}
 	a.registerResources()
 	a.registerExplain()

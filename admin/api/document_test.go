@@ -43,6 +43,8 @@ func TestDocument(t *testing.T) {
 		"POST /v1/keys/{id}/duplicate", "POST /v1/keys/{id}/reveal", "POST /v1/keys/{id}/rotate", "POST /v1/organizations",
 		"PUT /v1/accounts/{id}/connections/{connected_id}",
 		"PUT /v1/keys/{id}/rotation_schedule", "DELETE /v1/keys/{id}/rotation_schedule", "POST /v1/keys/{id}/rotation/end", "GET /v1/keys/{id}/usage",
+		"GET /v1/master_key", "POST /v1/master_key/add", "POST /v1/master_key/promote", "POST /v1/master_key/prune", "POST /v1/master_key/reload",
+		"POST /v1/master_key/rotate",
 		"GET /v1/webhook_endpoints", "POST /v1/webhook_endpoints", "GET /v1/webhook_endpoints/{id}", "DELETE /v1/webhook_endpoints/{id}",
 		"GET /v1/webhook_endpoints/{id}/deliveries", "PATCH /v1/webhook_endpoints/{id}", "POST /v1/webhook_endpoints/{id}/rotate_secret",
 		"POST /v1/webhook_endpoints/{id}/resend",

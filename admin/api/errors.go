@@ -77,6 +77,7 @@ const (
 	codeTailEnded           = "tail_unavailable"
 	codeExportsBusy         = "export_unavailable"
 	codeEmailUnproven       = "email_unproven"
+	codeLogUnavailable      = "request_log_unavailable"
 	codeInternal            = "internal_error"
 )
 
@@ -176,6 +177,10 @@ func asError(err error) (*Error, error) {
 	}
 	if errors.Is(err, keystore.ErrAway) {
 		return newError(http.StatusServiceUnavailable, string(keystore.CodeUnavailable), "", "the key store's database cannot be reached now; try again later"), err
+	}
+	if errors.Is(err, requestlog.ErrUnavailable) {
+		return newError(http.StatusServiceUnavailable, codeLogUnavailable, "",
+			"the request log's database cannot be reached now, or answers too slowly; requests are recorded meanwhile; try again later"), err
 	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return newError(http.StatusServiceUnavailable, string(keystore.CodeUnavailable), "",

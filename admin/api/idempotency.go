@@ -39,8 +39,9 @@ type IdempotencyKey struct {
 	Key         string            // the header's value, 1 to 255 visible ASCII characters
 	Fingerprint [sha256.Size]byte // of method, path, query and body
 
-	Actor string // whose room the answer takes: of a member the same in all sessions
-	Small bool   // it is a small room
+	Actor    string // whose room the answer takes: of a member the same in all sessions
+	Small    bool   // it is a small room
+	Customer string // whose room it takes beside: the organization or account that the caller is limited to; "": none
 }
 
 // IdempotencyState is what the store knows of a key.
@@ -162,7 +163,7 @@ func (c *call) idempotencyKey(data []byte) (IdempotencyKey, error) {
 		h.Write(part)
 	}
 	actor := c.actor.Kind + ":" + c.actor.ID
-	k := IdempotencyKey{Caller: actor, Key: key, Actor: actor}
+	k := IdempotencyKey{Caller: actor, Key: key, Actor: actor, Customer: c.customer()}
 	k.Small = c.caller.Limited() || !c.caller.Role.Includes(keystore.RoleAdministrator)
 	if c.caller.Session != "" {
 		k.Caller += ":" + c.caller.Session + ":" + c.caller.Scope().String()

@@ -12,9 +12,31 @@ const (
 	maxCallerBytes        = 64 << 20
 	maxSmallCallerAnswers = 5_000 // of who has a limit, or is less than an administrator
 	maxSmallCallerBytes   = 16 << 20
+
+	// A customer's callers together: whoever may make tokens has as many callers as they like.
+	maxCustomerAnswers = 10_000
+	maxCustomerBytes   = 32 << 20
 )
 
-// callerRooms counts the answers of each caller in this process. A restart begins anew: the room for all still holds.
+// roomOf is a room that an answer takes, with its bounds.
+type roomOf struct {
+	name        string
+	most, bytes int
+}
+
+// roomsOf are the rooms that the answer of a key takes: the caller's own, and the one of their customer if they have a limit.
+func roomsOf(k *IdempotencyKey) []roomOf {
+	own := roomOf{"caller " + k.Actor, maxCallerAnswers, maxCallerBytes}
+	if k.Small {
+		own.most, own.bytes = maxSmallCallerAnswers, maxSmallCallerBytes
+	}
+	if k.Customer == "" {
+		return []roomOf{own}
+	}
+	return []roomOf{own, {"customer " + k.Customer, maxCustomerAnswers, maxCustomerBytes}}
+}
+
+// callerRooms counts the answers of each caller, and of each customer, in this process. A restart begins anew: the room for all still holds.
 type callerRooms struct {
 	mu    sync.Mutex
 	rooms map[string]*callerRoom // none is empty
@@ -30,27 +52,28 @@ type keptAnswer struct {
 	size    int
 }
 
-// enter takes a place for a claimed key, and says whether there was one.
+// enter takes a place for a claimed key in each of its rooms, and says whether there was one.
 func (r *callerRooms) enter(k *IdempotencyKey, now time.Time) bool {
-	most, bytes := maxCallerAnswers, maxCallerBytes
-	if k.Small {
-		most, bytes = maxSmallCallerAnswers, maxSmallCallerBytes
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	room := r.rooms[k.Actor]
-	if room == nil {
-		if r.rooms == nil || len(r.rooms) >= memoryIdempotencyEntries {
-			r.tidyLocked(now)
+	if r.rooms == nil || len(r.rooms) >= memoryIdempotencyEntries {
+		r.tidyLocked(now)
+	}
+	taken := roomsOf(k)
+	for _, of := range taken {
+		if room := r.rooms[of.name]; room != nil {
+			room.expire(now)
+			if room.running+len(room.kept) >= of.most || room.bytes >= of.bytes {
+				return false
+			}
 		}
-		room = new(callerRoom)
-		r.rooms[k.Actor] = room
 	}
-	room.expire(now)
-	if room.running+len(room.kept) >= most || room.bytes >= bytes {
-		return false
+	for _, of := range taken {
+		if r.rooms[of.name] == nil {
+			r.rooms[of.name] = new(callerRoom)
+		}
+		r.rooms[of.name].running++
 	}
-	room.running++
 	return true
 }
 
@@ -58,20 +81,24 @@ func (r *callerRooms) enter(k *IdempotencyKey, now time.Time) bool {
 func (r *callerRooms) keep(k *IdempotencyKey, expires time.Time, size int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if room := r.rooms[k.Actor]; room != nil {
-		room.running--
-		room.bytes += size
-		room.kept = append(room.kept, keptAnswer{expires, size})
+	for _, of := range roomsOf(k) {
+		if room := r.rooms[of.name]; room != nil {
+			room.running--
+			room.bytes += size
+			room.kept = append(room.kept, keptAnswer{expires, size})
+		}
 	}
 }
 
-// leave gives the place of a key that has entered back.
+// leave gives the places of a key that has entered back.
 func (r *callerRooms) leave(k *IdempotencyKey) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if room := r.rooms[k.Actor]; room != nil {
-		if room.running--; room.running == 0 && len(room.kept) == 0 {
-			delete(r.rooms, k.Actor)
+	for _, of := range roomsOf(k) {
+		if room := r.rooms[of.name]; room != nil {
+			if room.running--; room.running == 0 && len(room.kept) == 0 {
+				delete(r.rooms, of.name)
+			}
 		}
 	}
 }

@@ -46,6 +46,28 @@ func TestIdempotencyRoomOfOne(t *testing.T) {
 	}
 }
 
+// TestIdempotencyRoomOfCustomer: whoever is limited to an account has one room with all others who are, however many tokens
+// they make; the next account has its own.
+func TestIdempotencyRoomOfCustomer(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	s := api.NewMemoryIdempotency(func() time.Time { return now })
+	key := func(customer string) func(int) api.IdempotencyKey {
+		return func(i int) api.IdempotencyKey {
+			actor := fmt.Sprintf("admin_token:%s_%d", customer, i%4)
+			return api.IdempotencyKey{Caller: actor, Key: fmt.Sprint(i), Actor: actor, Small: true, Customer: customer}
+		}
+	}
+	const most = 10_000
+	fill(t, s, key("acct_a"), most)
+	if state, _, err := s.Begin(t.Context(), key("acct_a")(most)); err != nil || state != api.IdempotencyFull {
+		t.Errorf("one more: state %d, %v", state, err)
+	}
+	fill(t, s, key("acct_b"), 1)
+	now = now.Add(api.IdempotencyLifetime)
+	fill(t, s, func(i int) api.IdempotencyKey { return key("acct_a")(most + i) }, 1)
+}
+
 func fill(t *testing.T, s api.IdempotencyStore, key func(int) api.IdempotencyKey, n int) {
 	t.Helper()
 	for i := range n {

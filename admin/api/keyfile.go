@@ -80,12 +80,21 @@ func (a *API) importKeyFile(c *call, in *importKeyFileInput, schema *huma.Schema
 		c.fail(err)
 		return
 	}
+	customer := c.customer()
+	if err := a.imports.refuse(c, customer); err != nil {
+		c.fail(err)
+		return
+	}
 	importer, err := a.Store.BeginImport(c.actor, in.DryRun)
 	if err != nil {
 		c.fail(err)
 		return
 	}
+	defer a.imports.begin(customer)()
 	defer importer.Close()
+	if customer != "" {
+		body.until = time.Now().Add(customerImport)
+	}
 	err = a.readKeyFile(c, rows, schema, importer)
 	// To its end in any case: a client that is still sending does not look for an answer.
 	if _, rest := io.Copy(io.Discard, body); rest != nil {
@@ -237,6 +246,7 @@ type upload struct {
 	}
 	still  func() bool // whether the caller's credential is still good: an upload outlasts the check at its start
 	looked time.Time   // when that was asked last
+	until  time.Time   // when it must have come; zero: when it will
 }
 
 // errOver ends an upload whose caller may not make it any more.
@@ -249,6 +259,9 @@ func (u *upload) Read(b []byte) (int, error) {
 		if u.looked = now; !u.still() {
 			return 0, errOver
 		}
+		if !u.until.IsZero() && now.After(u.until) {
+			return 0, errSlow
+		}
 	}
 	_, _ = u.sum.Write(b[:n]) // a hash does not fail
 	return n, err
@@ -260,6 +273,9 @@ func uploadError(err error) error {
 	switch {
 	case errors.Is(err, errOver):
 		return newError(http.StatusUnauthorized, codeUnauthenticated, "", "the credential of this upload is not good any more; nothing was imported")
+	case errors.Is(err, errSlow):
+		return newError(http.StatusBadRequest, codeBodyInvalid, "",
+			"the file did not come within %d minutes, and others wait for their import: send it in parts; nothing was imported", customerImport/time.Minute)
 	case errors.As(err, &own):
 		return own
 	case errors.As(err, &tooLarge):

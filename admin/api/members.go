@@ -64,7 +64,7 @@ type MemberUpdate struct {
 	Email  Optional[string]        `json:"email,omitzero" doc:"An open invitation to the old address is void"`
 	Grants Optional[[]GrantCreate] `json:"grants,omitzero" doc:"Replaces all that the caller's limit covers; what is beyond it stays. An open invitation is void if one of them gets wider"`
 
-	EmailUnproven Optional[bool] `json:"email_unproven,omitzero" doc:"true: grant more to a member who has not shown that the address is theirs; without it this answers 409 email_unproven, unless the caller answers for all that the member has"`
+	EmailUnproven Optional[bool] `json:"email_unproven,omitzero" doc:"true: grant more to a member who has not shown that the address is theirs; without it this answers 409 email_unproven"`
 }
 
 func (c *call) viewMember(m *keystore.Member) Member {
@@ -331,10 +331,9 @@ func (a *API) updateMember(c *call, in *updateMemberInput) (Member, error) {
 			return Member{}, err
 		}
 		patch.Grants = keystore.To(next)
-		if c.commandsMember(m) != nil {
-			if err := c.knownMember(m, next, in.Body.EmailUnproven.Value); err != nil {
-				return Member{}, err
-			}
+		// Also who answers for all that the member has sees an address, and not who came in under it.
+		if err := c.knownMember(m, next, in.Body.EmailUnproven.Value); err != nil {
+			return Member{}, err
 		}
 	}
 	revision, err := c.ifRevision(m.Revision)

@@ -23,7 +23,7 @@ type FleetNode struct {
 	Status     string     `json:"status" enum:"live,stale,silent" doc:"live: it was heard of within the last seconds; silent: it was not; stale: it answers, but is cut off from the store and accepts no keys"`
 	Version    string     `json:"version" doc:"Of the program"`
 	Revision   uint64     `json:"revision" doc:"The newest change in force there"`
-	Behind     uint64     `json:"behind" doc:"How many changes it is behind the node that answers"`
+	Behind     uint64     `json:"behind" doc:"How many changes are in force or stored elsewhere, as far as the node that answers knows, and not there yet"`
 	StartedAt  *time.Time `json:"started_at"`
 	LastSeenAt *time.Time `json:"last_seen_at"`
 }
@@ -52,6 +52,10 @@ func (a *API) listNodes(c *call, in *listNodesInput) (List[FleetNode], error) {
 	more := len(nodes) > in.Limit
 	nodes = nodes[:min(len(nodes), in.Limit)]
 	rows := make([]FleetNode, 0, len(nodes))
+	newest := own + a.Store.Behind()
+	for i := range nodes {
+		newest = max(newest, nodes[i].Revision)
+	}
 	for i := range nodes {
 		n := &nodes[i]
 		row := FleetNode{
@@ -64,9 +68,7 @@ func (a *API) listNodes(c *call, in *listNodesInput) (List[FleetNode], error) {
 		case !n.Live:
 			row.Status = "silent"
 		}
-		if n.Revision < own {
-			row.Behind = own - n.Revision
-		}
+		row.Behind = newest - n.Revision
 		rows = append(rows, row)
 	}
 	return List[FleetNode]{Object: "list", Data: rows, HasMore: more}, nil

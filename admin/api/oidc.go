@@ -4,6 +4,7 @@ import (
 	"html/template"
 	"net/http"
 	"reflect"
+	"strings"
 
 	"github.com/keystile/keystile/admin/auth"
 )
@@ -34,7 +35,8 @@ func (a *API) registerOIDC() {
 func (a *API) beginOIDC(c *call, _ *noInput) error {
 	to, cookie, err := a.OIDC.Begin(c.r)
 	if err != nil {
-		return c.told(err)
+		c.showOIDC(err, "../../")
+		return nil
 	}
 	c.setCookie(cookie)
 	c.started = true
@@ -42,11 +44,19 @@ func (a *API) beginOIDC(c *call, _ *noInput) error {
 	return nil
 }
 
-// signedInPage goes on to the site by itself. A redirect would not do: browsers leave a strict cookie out of a request that
-// another site, the provider, has begun.
-var signedInPage = template.Must(template.New("").Parse(`<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{{.Title}}</title>{{if .OK}}<meta http-equiv="refresh" content="0; url=../../../">{{end}}</head>
-<body><h1>{{.Title}}</h1><p>{{.Text}}</p><p><a href="../../../">Go on</a></p></body></html>
+// oidcPage is what somebody sees who comes back from the provider, or does not get there.
+type oidcPage struct {
+	Title, Text string
+	OK          bool
+	Root        string // of the site, relative: it may be mounted below any path
+	Style       template.CSS
+}
+
+// oidcTemplate goes on to the site by itself once all is well. A redirect would not do: browsers leave a strict cookie out of a
+// request that another site, the provider, has begun.
+var oidcTemplate = template.Must(template.New("").Parse(`<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{{.Title}} · Keystile</title>{{if .OK}}<meta http-equiv="refresh" content="0; url={{.Root}}">{{end}}<style>{{.Style}}</style></head>
+<body><main><h1>{{.Title}}</h1><p>{{.Text}}</p><p>{{if .OK}}<a href="{{.Root}}">Go on</a>{{else}}<a href="{{.Root}}sign_in">Back to the sign-in page</a>{{end}}</p></main></body></html>
 `))
 
 func (a *API) finishOIDC(c *call) {
@@ -54,10 +64,12 @@ func (a *API) finishOIDC(c *call) {
 	for _, cookie := range cookies {
 		c.setCookie(cookie)
 	}
-	page := struct {
-		Title, Text string
-		OK          bool
-	}{"Signed in", "You are signed in.", true}
+	c.showOIDC(err, "../../../")
+}
+
+// showOIDC says how a sign-in went. Only what is nobody's to mend is answered as to programs.
+func (c *call) showOIDC(err error, root string) {
+	page := oidcPage{Title: "Signed in", Text: "You are signed in.", OK: true, Root: root, Style: template.CSS(docsStyle)}
 	status := http.StatusOK
 	if err != nil {
 		e, cause := asError(c.told(err))
@@ -65,11 +77,21 @@ func (a *API) finishOIDC(c *call) {
 			c.fail(err)
 			return
 		}
-		page.Title, page.Text, page.OK = "Not signed in", e.Message, false
+		page.Title, page.Text, page.OK = "Not signed in", textSentence(e.Message), false
 		status = e.Status
 	}
-	c.w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	h := c.w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Security-Policy", docsPolicy)
 	c.started = true
 	c.w.WriteHeader(status)
-	_ = signedInPage.Execute(c.w, page) // the status is on the wire
+	_ = oidcTemplate.Execute(c.w, page) // the status is on the wire
+}
+
+// textSentence makes a sentence of an error's text.
+func textSentence(s string) string {
+	if s == "" {
+		return s
+	}
+	return strings.ToUpper(s[:1]) + s[1:] + "."
 }

@@ -7,7 +7,8 @@ import (
 	"github.com/keystile/keystile/requestlog"
 )
 
-// maxExports is how many exports of request records one process serves at a time: each reads as fast as it can.
+// maxExports is how many exports of request records one process serves at a time: each reads as fast as it can. Half of them
+// may be one customer's.
 const maxExports = 8
 
 // exportQuiet is how long the caller of an export may go without hearing of what was found.
@@ -37,13 +38,13 @@ func (a *API) exportRequestLogs(c *call, in *exportRequestLogsInput) error {
 	if zipped && in.Format == formatParquet {
 		return badParam("compress", "Parquet is compressed by itself: leave compress out")
 	}
-	select {
-	case a.exports <- struct{}{}:
-		defer func() { <-a.exports }()
-	default:
+	leave, ok := a.exports.enter(c.customer())
+	if !ok {
 		c.w.Header().Set("Retry-After", "10")
-		return newError(http.StatusServiceUnavailable, codeExportsBusy, "", "as many exports as this node serves at a time are running; try again later")
+		return newError(http.StatusServiceUnavailable, codeExportsBusy, "",
+			"as many exports as this node serves at a time are running, %d in all and %d of one customer; try again later", a.exports.all, a.exports.customer)
 	}
+	defer leave()
 	// The first page comes before the status: what is wrong with the cursor or the log is answered as an error.
 	found, err := a.Log.List(c.ctx, filter, requestlog.MaxLimit, in.StartingAfter)
 	if err != nil {

@@ -21,9 +21,21 @@ type RequestLogStats struct {
 	Errors   uint64 `json:"errors" doc:"Failed writes, syncs and deletions"`
 	Skipped  uint64 `json:"skipped" doc:"Unreadable lines met"`
 	SetAside uint64 `json:"set_aside" doc:"Damaged files that were taken out of the log and kept under another name"`
-	Files    int    `json:"files"`
-	Sealed   int    `json:"sealed" doc:"Those of them that are in their final form"`
-	Bytes    int64  `json:"bytes" doc:"Of those files"`
+	Files    int    `json:"files" doc:"Of this node, and the days of a database"`
+	Sealed   int    `json:"sealed" doc:"Those of them that are in their final form, or days"`
+	Bytes    int64  `json:"bytes" doc:"Of all of them"`
+
+	Backlog *RequestLogBacklog `json:"backlog,omitempty" doc:"Of a request log in a database; absent for files"`
+}
+
+// RequestLogBacklog is what one node has recorded and not yet brought to the database.
+type RequestLogBacklog struct {
+	DatabaseUp bool   `json:"database_up" doc:"The database takes records"`
+	Records    int64  `json:"records" doc:"About, for those of an earlier process"`
+	Bytes      int64  `json:"bytes" doc:"On this node's disk"`
+	AgeSeconds int64  `json:"age_seconds" doc:"Of the oldest; 0 if there is none"`
+	Batches    uint64 `json:"batches" doc:"That were brought to the database"`
+	Expired    uint64 `json:"expired" doc:"Records that were too old by then to be kept"`
 }
 
 type requestLogStatsInput struct{}
@@ -38,8 +50,15 @@ func (a *API) registerRequestLogStats() {
 }
 
 func viewStats(s requestlog.Stats, ready bool, node string) RequestLogStats {
+	var backlog *RequestLogBacklog
+	if b := s.Backlog; b != nil {
+		backlog = &RequestLogBacklog{
+			DatabaseUp: !b.Away, Records: b.Records, Bytes: b.Bytes, AgeSeconds: int64(b.Age.Seconds()), Batches: b.Batches, Expired: b.Expired,
+		}
+	}
 	return RequestLogStats{
-		Object: "request_log_stats", Node: node, Ready: ready, Queued: s.Queued, Capacity: s.Capacity, Appended: s.Appended,
+		Backlog: backlog,
+		Object:  "request_log_stats", Node: node, Ready: ready, Queued: s.Queued, Capacity: s.Capacity, Appended: s.Appended,
 		Stored: s.Stored, Dropped: s.Dropped, Gaps: s.Gaps, Errors: s.Errors, Skipped: s.Skipped, SetAside: s.SetAside, Sealed: s.Sealed, Files: s.Files, Bytes: s.Bytes,
 	}
 }

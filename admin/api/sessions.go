@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/keystile/keystile/admin/auth"
 	"github.com/keystile/keystile/keystore"
 	"github.com/keystile/keystile/policy"
@@ -126,6 +128,17 @@ func (c *call) viewOwnSession(s *auth.Session) OwnSession {
 
 func (c *call) setCookie(cookie *http.Cookie) { c.w.Header().Add("Set-Cookie", cookie.String()) }
 
+// setSession sets the cookies of a session that has begun: its own, and the one by which the browser is known again.
+func (c *call) setSession(s *auth.Session, cookie *http.Cookie) {
+	c.setCookie(cookie)
+	device, err := c.api.Sessions.DeviceCookie(s)
+	if err != nil { // the member is signed in all the same
+		c.api.Logger.Warn("remembering a member's browser", zap.String("member", s.Member.ID), zap.Error(err))
+		return
+	}
+	c.setCookie(device)
+}
+
 func (a *API) acceptInvitation(c *call, in *acceptInput) (OwnSession, error) {
 	s, cookie, err := a.Sessions.Accept(c.r, auth.Accept{
 		Invitation: policy.TokenFrom(in.Body.Invitation), Name: in.Body.Name.Value, Email: in.Body.Email.Value, Password: policy.TokenFrom(in.Body.Password),
@@ -133,7 +146,7 @@ func (a *API) acceptInvitation(c *call, in *acceptInput) (OwnSession, error) {
 	if err != nil {
 		return OwnSession{}, c.told(err)
 	}
-	c.setCookie(cookie)
+	c.setSession(s, cookie)
 	return c.viewOwnSession(s), nil
 }
 
@@ -145,7 +158,7 @@ func (a *API) signIn(c *call, in *signInInput) (OwnSession, error) {
 	if err != nil {
 		return OwnSession{}, c.told(err)
 	}
-	c.setCookie(cookie)
+	c.setSession(s, cookie)
 	return c.viewOwnSession(s), nil
 }
 

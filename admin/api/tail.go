@@ -25,6 +25,10 @@ const (
 	// tailBuffer is how many records may wait for the connection. The log remembers more for a slow reader, and counts their
 	// bytes, which may be many where a site captures bodies.
 	tailBuffer = 4
+
+	// maxTails is how many live tails are open at a time; the log has the same bound for all of a process. A quarter of them
+	// may be one customer's.
+	maxTails = 64
 )
 
 // lastEventID is the header in which a browser's EventSource says, when it connects again, what it has seen.
@@ -44,6 +48,12 @@ func (a *API) tailRequestLogs(c *call, _ *tailInput) error {
 		c.beginTail()
 		return nil
 	}
+	leave, ok := a.tails.enter(c.customer())
+	if !ok {
+		return newError(http.StatusServiceUnavailable, codeTailEnded, "",
+			"too many live tails of the request log are open: this node serves %d in all and %d of one customer", a.tails.all, a.tails.customer)
+	}
+	defer leave()
 	ctx, cancel := context.WithCancel(c.ctx)
 	defer cancel()
 	records := make(chan []byte, tailBuffer)

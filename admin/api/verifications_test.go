@@ -209,17 +209,41 @@ func TestVerificationBound(t *testing.T) {
 
 	f.advance(time.Hour)
 	codes := map[string]bool{}
-	for range 6 {
+	for range 20 {
 		f.verify(cookie, "create_key", "", body)
 		codes[f.codes.last()] = true
 	}
-	if len(codes) < 4 {
+	if len(codes) < 15 {
 		t.Errorf("codes repeat: %v", codes)
 	}
 	f.do("POST", "/v1/verifications", map[string]any{"operation": "create_key"}, "Cookie", cookie).fails(429, "rate_limit", "")
 	f.advance(time.Hour)
 	f.codes.fails = true
 	f.do("POST", "/v1/verifications", map[string]any{"operation": "create_key"}, "Cookie", cookie).fails(503, "verification_not_sent", "")
+}
+
+// TestVerificationGuesses: however many codes somebody asks for, they guess 150 times in a day and no more, also where the last
+// guess would be right; nobody else is held up.
+func TestVerificationGuesses(t *testing.T) {
+	t.Parallel()
+	f := newMemberFixture(t)
+	_, cookie := f.member("jenny@example.com", owner())
+	body := map[string]any{"kind": "secret", "mode": "live", "account": f.account("A").ID}
+	for tries := 0; tries < 150; {
+		with := f.verify(cookie, "create_key", "", body)
+		with[len(with)-1] = wrongDigits(with[len(with)-1])
+		for range 5 {
+			f.do("POST", "/v1/keys", body, with...).fails(403, "verification_code_invalid", "")
+			tries++
+		}
+		if tries%100 == 0 {
+			f.advance(time.Hour) // no more than twenty are sent at once
+		}
+	}
+	with := f.verify(cookie, "create_key", "", body)
+	f.do("POST", "/v1/keys", body, with...).fails(429, "rate_limit", "")
+	_, cookie = f.member("kate@example.com", owner())
+	f.ok("POST", "/v1/keys", body, f.verify(cookie, "create_key", "", body)...)
 }
 
 // TestVerificationRace: of many who show the right code at the same time, one gets through.

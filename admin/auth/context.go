@@ -9,6 +9,7 @@ import (
 type Client struct {
 	Address netip.Addr // of the client, behind trusted proxies too; the zero value: not known
 	Secure  bool       // the client speaks TLS, to us or to a trusted proxy
+	Prefix  string     // what was taken off the path before the API's own: "/keys" inside `handle_path /keys/*`
 }
 
 type (

@@ -120,7 +120,7 @@ func (o *OIDC) Begin(r *http.Request) (string, *http.Cookie, error) {
 		scheme = "https"
 	}
 	// The host is the client's word; a provider sends nobody to where it was not told of before.
-	s := oidcState{Redirect: scheme + "://" + r.Host + OIDCCallbackPath, Verifier: oauth2.GenerateVerifier(), Expires: o.sessions.Now().Add(oidcTime)}
+	s := oidcState{Redirect: scheme + "://" + r.Host + client.Prefix + OIDCCallbackPath, Verifier: oauth2.GenerateVerifier(), Expires: o.sessions.Now().Add(oidcTime)}
 	for _, text := range []*string{&s.State, &s.Nonce} {
 		if *text, err = randomText("", 32); err != nil {
 			return "", nil, err

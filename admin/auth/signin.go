@@ -31,8 +31,16 @@ func (a *Sessions) SignIn(r *http.Request, in SignIn) (*Session, *http.Cookie, e
 	email := keystore.NormalEmail(in.Email)
 	m, known := a.Store.Snapshot().MemberByEmail(email)
 	name := email
-	if known && a.cameFrom(m.ID, ClientFrom(ctx)) {
-		// Others' guesses must not lock a member out of the place where they use to sign in.
+	// Others' guesses must not lock a member out of the browser or the place where they use to sign in.
+	device := ""
+	if known {
+		device = a.deviceOf(r, m)
+	}
+	switch {
+	case !known:
+	case device != "":
+		name += " with " + device
+	case a.cameFrom(m.ID, ClientFrom(ctx)):
 		name += " at " + addressName(ClientFrom(ctx))
 	}
 	tried, err := a.try(ctx, name, now)

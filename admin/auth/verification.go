@@ -30,9 +30,12 @@ const (
 	// VerificationCodeHeader carries its code.
 	VerificationCodeHeader = "Keystile-Verification-Code"
 
-	// How many verifications a member may ask for: each is a message, and five guesses.
-	verificationsAtOnce = 6  // in the lifetime of one
-	verificationsADay   = 30 // 150 guesses at a million codes
+	// How many verifications a member may ask for: each is a message. Who goes through twenty keys one by one, as after a leak,
+	// is not held up; a mailbox is not flooded.
+	verificationsAtOnce = 20 // in the lifetime of one
+	verificationsADay   = 100
+	// verificationTriesADay is how many codes a member may try in a day, right ones too: 150 guesses at a million codes.
+	verificationTriesADay = 150
 )
 
 // MethodTOTP is the method of a verification by the member's authenticator app. The other methods are those of senders.
@@ -142,7 +145,7 @@ func (v *Verifier) Begin(ctx context.Context, s *Session, a *Action, method stri
 		}
 		if !within {
 			return nil, &Refusal{Status: http.StatusTooManyRequests, Code: CodeLocked, RetryAfter: limit.time,
-				Message: "too many codes were asked for: wait a while, then ask again"}
+				Message: fmt.Sprintf("%d codes were asked for in %s: wait a while, then ask again", limit.most, hours(limit.time))}
 		}
 	}
 	id, err := randomText("ver_", 20)
@@ -208,6 +211,14 @@ func (v *Verifier) Check(ctx context.Context, s *Session, a *Action, id string, 
 		return forbidden(CodeVerificationMismatch, "the code was asked for another action, or for this one with other contents: ask for a new one")
 	}
 	// First the try is counted, on all nodes, and only then the code is looked at.
+	within, err := store.Count(ctx, "tried codes today of "+s.Member.ID, verificationTriesADay, v.sessions.Now().Add(24*time.Hour))
+	if err != nil {
+		return err
+	}
+	if !within {
+		return &Refusal{Status: http.StatusTooManyRequests, Code: CodeLocked, RetryAfter: 24 * time.Hour,
+			Message: fmt.Sprintf("%d codes were tried in a day: wait until tomorrow", verificationTriesADay)}
+	}
 	end := v.sessions.Now().Add(VerificationLifetime)
 	if within, err := store.Count(ctx, "tries of "+id, VerificationTries, end); err != nil {
 		return err
@@ -269,6 +280,14 @@ func (v *Verifier) wrong(ctx context.Context, s *Session, a *Action, id string, 
 		return err
 	}
 	return forbidden(CodeVerificationCode, "the code is wrong, and was the last that could be tried: ask for a new one")
+}
+
+// hours is a limit's time in words.
+func hours(d time.Duration) string {
+	if d < time.Hour {
+		return fmt.Sprintf("%d minutes", d/time.Minute)
+	}
+	return fmt.Sprintf("%d hours", d/time.Hour)
 }
 
 func unknownVerification() *Refusal {

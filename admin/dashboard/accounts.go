@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"net/http"
 	"net/url"
+	"slices"
+	"strconv"
 
 	"github.com/keystile/keystile/admin/api"
 )
@@ -33,7 +35,27 @@ type accountsPage struct {
 	More          string
 	Name          string // as a form was sent
 	Organization  string
+	Within        bool              // the viewer may make accounts in an organization only
+	MoreOrganized string            // address of the next page of organizations
+	Few           bool              // the form offers all organizations to choose from
 	names         map[string]string // of organizations by id
+}
+
+// shrink leaves rows of the longer list to its next page.
+func (p *accountsPage) shrink() bool {
+	if len(p.Organizations) > len(p.Accounts) {
+		p.Few = false
+		return moreAfter(&p.Organizations, &p.MoreOrganized, p.nextOrganization)
+	}
+	return moreAfter(&p.Accounts, &p.More, p.nextAccount)
+}
+
+func (p *accountsPage) nextAccount(a api.Account) string {
+	return p.To(withQuery("/accounts", "after", a.ID))
+}
+
+func (p *accountsPage) nextOrganization(o api.Organization) string {
+	return p.To(withQuery("/accounts", "organizations", o.ID))
 }
 
 // OrganizationOf names the organization of an account, "" if it belongs to none.
@@ -52,55 +74,85 @@ func (q *request) showAccounts() error {
 	return q.show("accounts", p)
 }
 
+// How many accounts and organizations a page has.
+const (
+	accountsShown      = 25
+	organizationsShown = 15
+	// reachedMost is how many rows of a list are shown for each of several roles.
+	reachedMost = 1000
+)
+
 func (q *request) accountsPage() (*accountsPage, error) {
-	p := &accountsPage{Page: q.page("Accounts", "accounts"), names: map[string]string{}}
-	for _, as := range q.everywhere() {
-		organizations, _, err := pages(as, "/v1/organizations", nil, 100, func(o api.Organization) string { return o.ID })
-		if err != nil {
-			return nil, err
-		}
-		for _, o := range organizations {
-			if p.names[o.ID] == "" {
-				p.Organizations = append(p.Organizations, o)
-			}
-			p.names[o.ID] = o.Name
-		}
-	}
-	if all := q.everywhere(); len(all) > 1 {
-		// Of a member with several roles the accounts of each are shown, in one page: such lists are short.
-		seen := map[string]bool{}
-		for _, as := range all {
-			accounts, _, err := pages(as, "/v1/accounts", nil, 100, func(a api.Account) string { return a.ID })
-			if err != nil {
-				return nil, err
-			}
-			for _, a := range accounts {
-				if !seen[a.ID] {
-					p.Accounts = append(p.Accounts, a)
-				}
-				seen[a.ID] = true
-			}
-		}
-		return p, nil
-	}
-	asked := url.Values{"limit": {"50"}}
-	if after := q.query("after"); after != "" {
-		asked.Set("starting_after", after)
-	}
-	list, err := ask[api.List[api.Account]](q, get("/v1/accounts", asked))
+	p := &accountsPage{Page: q.page("Accounts", "accounts"), names: map[string]string{}, Within: q.caller.Organization != ""}
+	all := q.everywhere()
+	organizations, more, err := seenBy(q, all, "/v1/organizations", "organizations", organizationsShown, func(o api.Organization) string { return o.ID })
 	if err != nil {
 		return nil, err
 	}
-	p.Accounts = list.Data
-	if list.HasMore {
-		p.More = p.To(withQuery("/accounts", "after", list.Data[len(list.Data)-1].ID))
+	if p.Organizations = organizations; more {
+		p.MoreOrganized = p.nextOrganization(organizations[len(organizations)-1])
+	}
+	p.Few = !more && q.query("organizations") == ""
+	accounts, more, err := seenBy(q, all, "/v1/accounts", "after", accountsShown, func(a api.Account) string { return a.ID })
+	if err != nil {
+		return nil, err
+	}
+	if p.Accounts = accounts; more {
+		p.More = p.nextAccount(accounts[len(accounts)-1])
+	}
+	for _, o := range p.Organizations {
+		p.names[o.ID] = o.Name
+	}
+	for _, a := range p.Accounts {
+		if id := a.Organization; id != nil && p.names[*id] == "" {
+			if o, err := q.wide().ownerOf(Scope{Organization: *id}); err == nil {
+				p.names[*id] = o.Name
+			}
+		}
 	}
 	return p, nil
 }
 
+// seenBy is one page of a list, after the row that a parameter of the address names. To a member with several roles it shows
+// what each of them reaches, in one list.
+func seenBy[T any](q *request, all []*request, path, cursor string, n int, id func(T) string) (rows []T, more bool, err error) {
+	if len(all) == 1 {
+		asked := url.Values{"limit": {strconv.Itoa(n)}}
+		if after := q.query(cursor); after != "" {
+			asked.Set("starting_after", after)
+		}
+		list, err := ask[api.List[T]](all[0], get(path, asked))
+		return list.Data, list.HasMore, err
+	}
+	seen := map[string]bool{}
+	for _, as := range all {
+		found, _, err := pages(as, path, nil, reachedMost, id)
+		if err != nil {
+			return nil, false, err
+		}
+		for _, row := range found {
+			if !seen[id(row)] {
+				rows = append(rows, row)
+			}
+			seen[id(row)] = true
+		}
+	}
+	rows, more = partOf(rows, q.query(cursor), n, id)
+	return rows, more, nil
+}
+
+// partOf is at most n rows of a whole list, from behind the row with an id on ("": from the beginning), and whether there are
+// more.
+func partOf[T any](rows []T, after string, n int, id func(T) string) (part []T, more bool) {
+	if i := slices.IndexFunc(rows, func(r T) bool { return id(r) == after }); i >= 0 {
+		rows = rows[i+1:]
+	}
+	return rows[:min(n, len(rows))], len(rows) > n
+}
+
 func (q *request) createAccount() error {
 	body := api.AccountCreate{Name: q.form("name")}
-	if o := q.form("organization"); o != "" {
+	if o := cmp.Or(q.form("organization"), q.caller.Organization); o != "" {
 		body.Organization = api.Set(o)
 	}
 	a, err := ask[api.AccountCreated](q, q.once(post("/v1/accounts", body)))
@@ -126,10 +178,16 @@ type accountPage struct {
 	Name      string
 	Version   string
 	Connected []ownerName
+	More      string     // address of the next page of connected accounts
 	Organized *ownerName // the organization that it belongs to
 	Connect   *formError
 	ConnectID string
 }
+
+// shrink leaves connected accounts to the next page.
+func (p *accountPage) shrink() bool { return moreAfter(&p.Connected, &p.More, p.next) }
+
+func (p *accountPage) next(o ownerName) string { return p.In(withQuery("account", "after", o.ID)) }
 
 func (q *request) accountPage() (*accountPage, error) {
 	if q.scope.Account == "" {
@@ -143,17 +201,20 @@ func (q *request) accountPage() (*accountPage, error) {
 	if a.DefaultAPIVersion != nil {
 		p.Version = *a.DefaultAPIVersion
 	}
-	for i, id := range a.Connections {
-		o := ownerName{ID: id, Name: id}
-		if i < 50 { // the names of more would make the page slow; their ids are there
-			if named, err := q.ownerOf(Scope{Account: id}); err == nil {
-				o = named
-			}
+	wide := q.wide() // both lie beyond this page; who may not see them reads an id
+	connected, more := partOf(a.Connections, q.query("after"), accountsShown, func(id string) string { return id })
+	for _, id := range connected {
+		o, err := wide.ownerOf(Scope{Account: id})
+		if err != nil { // it lies beyond what the viewer sees
+			o = ownerName{ID: id, Name: id}
 		}
 		p.Connected = append(p.Connected, o)
 	}
+	if more {
+		p.More = p.next(p.Connected[len(p.Connected)-1])
+	}
 	if a.Organization != nil {
-		o, err := q.ownerOf(Scope{Organization: *a.Organization})
+		o, err := wide.ownerOf(Scope{Organization: *a.Organization})
 		if err != nil {
 			o = ownerName{ID: *a.Organization, Name: *a.Organization}
 		}

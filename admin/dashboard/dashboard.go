@@ -69,9 +69,9 @@ type route struct {
 func (d *Dashboard) routes() []route {
 	var all []route
 	for _, list := range [][]route{
-		homePages(), keyPages(), keyCreatePages(), keyEditPages(), keyRangePages(), keyRotatePages(), keyUsePages(),
+		homePages(), keyPages(), keyCreatePages(), keyEditPages(), keyRangePages(), metadataPages(), keyRotatePages(), keyUsePages(),
 		accountPages(), organizationPages(), sandboxPages(), logPages(), explainPages(),
-		eventPages(), tokenPages(), webhookPages(), memberPages(), nodePages(), signInPages(), profilePages(), appPages(),
+		eventPages(), tokenPages(), webhookPages(), webhookEditPages(), memberPages(), nodePages(), signInPages(), profilePages(), appPages(),
 	} {
 		all = append(all, list...)
 	}

@@ -27,16 +27,42 @@ type eventsPage struct {
 	Verified                  *api.EventVerification
 }
 
+// shrink leaves events to the next page, and then makes the texts of changes shorter.
+func (p *eventsPage) shrink() bool {
+	if len(p.Rows) > 3 && moreAfter(&p.Rows, &p.More, p.next) {
+		return true
+	}
+	var texts []*string
+	for i := range p.Rows {
+		for j := range p.Rows[i].Changes {
+			c := &p.Rows[i].Changes[j]
+			texts = append(texts, &c.Name, &c.Before, &c.After)
+		}
+	}
+	return shorter(texts...)
+}
+
+func (p *eventsPage) next(e eventRow) string { return p.after(e.ID) }
+
+// after is the address of the page of older events.
+func (p *eventsPage) after(id string) string {
+	return p.To(withQuery("/events", "account", p.Scope.Account, "organization", p.Scope.Organization, "type", p.Type, "actor", p.Actor, "object", p.Object, "since", p.From, "after", id))
+}
+
 // eventRow is one event with what it changed, in pairs.
 type eventRow struct {
 	api.Event
 	Changes   []eventChange
-	ActorURL  string
+	Further   int    // changes that are not shown
+	ActorURL  string // "": there is nothing to see of it, or not for the viewer
 	ObjectURL string
 }
 
 // eventChange is one field before and after.
 type eventChange struct{ Name, Before, After string }
+
+// Changed is how many fields changed.
+func (e eventRow) Changed() int { return len(e.Changes) + e.Further }
 
 // Who is who made the change, as far as it is known.
 func (e eventRow) Who() string {
@@ -88,11 +114,14 @@ func (q *request) showEvents() error {
 		}
 		return q.show("events", p)
 	}
+	links := &eventLinks{q: q, page: &p.Page, found: map[string]string{}}
 	for _, e := range list.Data {
-		p.Rows = append(p.Rows, q.eventRow(e))
+		row := eventRowOf(e)
+		row.ObjectURL, row.ActorURL = links.to(e.Object), links.to(e.Actor.ID)
+		p.Rows = append(p.Rows, row)
 	}
 	if list.Next != nil && list.HasMore {
-		p.More = p.To(withQuery("/events", "account", q.scope.Account, "organization", q.scope.Organization, "type", p.Type, "actor", p.Actor, "object", p.Object, "since", p.From, "after", *list.Next))
+		p.More = p.after(*list.Next)
 	}
 	if q.query("verify") != "" && q.may("verify_events") {
 		if v, err := ask[api.EventVerification](q, get("/v1/events/verify", nil)); err == nil {
@@ -102,7 +131,7 @@ func (q *request) showEvents() error {
 	return q.show("events", p)
 }
 
-func (q *request) eventRow(e api.Event) eventRow {
+func eventRowOf(e api.Event) eventRow {
 	row := eventRow{Event: e}
 	names := map[string]bool{}
 	for name := range e.Before {
@@ -112,11 +141,12 @@ func (q *request) eventRow(e api.Event) eventRow {
 		names[name] = true
 	}
 	for name := range names {
-		row.Changes = append(row.Changes, eventChange{name, fieldText(e.Before, name), fieldText(e.After, name)})
+		row.Changes = append(row.Changes, eventChange{shorten(name, 80), fieldText(e.Before, name), fieldText(e.After, name)})
 	}
 	slices.SortFunc(row.Changes, func(a, b eventChange) int { return strings.Compare(a.Name, b.Name) })
 	const most = 12
 	if len(row.Changes) > most {
+		row.Further = len(row.Changes) - most
 		row.Changes = row.Changes[:most]
 	}
 	return row

@@ -69,8 +69,12 @@ func (p *explainPage) Word() string { return words(p.Result.Decision) }
 
 // Grant is the address where the missing permission can be given, "" if that is not what is missing.
 func (p *explainPage) Grant() string {
-	if p.Key != nil && p.Result.Decision == "permission_denied" && p.Key.May("update_key") {
-		return p.Key.URL("edit")
+	if r := p.Result; p.Key != nil && r.Decision == "permission_denied" && p.Key.May("update_key") && r.Resource != nil && r.Access != nil {
+		column := ownField
+		if r.Account != nil && p.Key.Account != nil && *r.Account != *p.Key.Account {
+			column = connectedField
+		}
+		return p.In(withQuery("keys/"+p.Key.ID+"/edit", "grant", column+*r.Resource, "access", *r.Access))
 	}
 	if p.Key != nil && p.Result.Decision == "ip_not_allowed" && p.Key.Limitable() {
 		return p.Key.URL("ip")

@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/keystile/keystile/admin/api"
@@ -25,7 +26,10 @@ type newKeyPage struct {
 	ExpiresAt    string // with custom
 	Unrestricted bool   // organization keys: no permissions at all are asked
 	Editor       *permissionEditor
+	Metadata     *metadataForm
 }
+
+func (p *newKeyPage) shrink() bool { return p.Editor.shrink() }
 
 // choice is one option of a select.
 type choice struct{ Value, Label string }
@@ -72,12 +76,13 @@ func (q *request) newKeyForm(kind string) (*newKeyPage, error) {
 	p := &newKeyPage{
 		Page: q.page(newKeyTitle(kind), "keys"), Kind: kind, Name: q.form("name"), Note: q.form("note"),
 		Expires: q.form("expires"), ExpiresAt: q.form("expires_at"), Unrestricted: q.form("unrestricted") == "yes",
+		Metadata: q.sentMetadata(),
 	}
 	if kind == "secret" {
 		return p, nil
 	}
 	var err error
-	p.Editor, err = q.permissions(formPermissions(q.r.PostForm, ownField), formPermissions(q.r.PostForm, connectedField), true)
+	p.Editor, err = q.sentEditor()
 	return p, err
 }
 
@@ -88,11 +93,6 @@ func (q *request) newKey() error {
 	}
 	p.Unrestricted = p.Kind == "organization"
 	return q.show("key_new", p)
-}
-
-// again says that the form is to be shown again: a button for its parts was pressed, and not the one that sends it.
-func (q *request) again() bool {
-	return q.r.PostForm.Has("set") || q.r.PostForm.Has("again")
 }
 
 func (q *request) createKey() error {
@@ -120,16 +120,20 @@ func (q *request) createKey() error {
 		body.Note = api.Set(p.Note)
 	}
 	if kind == "restricted" || kind == "organization" && !p.Unrestricted {
-		body.Permissions = api.Set(api.Permissions(given(formPermissions(q.r.PostForm, ownField))))
-		body.ConnectedPermissions = api.Set(api.Permissions(given(formPermissions(q.r.PostForm, connectedField))))
+		body.Permissions, body.ConnectedPermissions = api.Set(p.Editor.Own()), api.Set(p.Editor.Connected())
 	}
+	q.fold(p.Editor)
 	end, wrong := q.expiry(p.Expires, p.ExpiresAt)
-	if wrong != nil {
+	pairs, wrongPair := p.Metadata.patch(nil)
+	if wrong = cmp.Or(wrong, wrongPair); wrong != nil {
 		p.Error = wrong
 		return q.show("key_new", p)
 	}
 	if !end.IsZero() {
 		body.ExpiresAt = api.Set(end)
+	}
+	if len(pairs) > 0 {
+		body.Metadata = api.Set(pairs)
 	}
 	k, header, err := askHeader[api.Key](q, q.withCode(q.once(post("/v1/keys", body))))
 	if err != nil {
@@ -199,8 +203,8 @@ func (q *request) duplicateForm(fresh bool) (*newKeyPage, error) {
 	p.Title = "Duplicate key"
 	p.Original = &keyRow{Key: k, page: &p.Page}
 	if fresh {
-		p.Name = k.Name
-		p.Editor, err = q.permissions(k.Permissions, k.ConnectedPermissions, true)
+		p.Name, p.Metadata = k.Name, newMetadataForm(k.Metadata, "", metadataBytes)
+		p.Editor, err = q.editor(given(k.Permissions), given(k.ConnectedPermissions))
 	}
 	return p, err
 }
@@ -214,18 +218,20 @@ func (q *request) duplicateKey() error {
 		return q.show("key_new", p)
 	}
 	body := api.KeyUpdate{
-		Name:                 api.Set(p.Name),
-		Note:                 api.Set(p.Note),
-		Permissions:          api.Set(api.Permissions(given(formPermissions(q.r.PostForm, ownField)))),
-		ConnectedPermissions: api.Set(api.Permissions(given(formPermissions(q.r.PostForm, connectedField)))),
+		Name: api.Set(p.Name), Note: api.Set(p.Note), Permissions: api.Set(p.Editor.Own()), ConnectedPermissions: api.Set(p.Editor.Connected()),
 	}
+	q.fold(p.Editor)
 	end, wrong := q.expiry(p.Expires, p.ExpiresAt)
-	if wrong != nil {
+	patch, wrongPair := p.Metadata.patch(p.Original.Metadata)
+	if wrong = cmp.Or(wrong, wrongPair); wrong != nil {
 		p.Error = wrong
 		return q.show("key_new", p)
 	}
 	if !end.IsZero() {
 		body.ExpiresAt = api.Set(end)
+	}
+	if len(patch) > 0 {
+		body.Metadata = api.Set(patch)
 	}
 	k, header, err := askHeader[api.Key](q, q.withCode(q.once(post("/v1/keys/"+p.Original.ID+"/duplicate", body))))
 	if err != nil {

@@ -2,6 +2,7 @@ package dashboard
 
 import (
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -29,8 +30,38 @@ type editPage struct {
 	Ends                bool
 	ExpiresAt           string
 	Editor              *permissionEditor
+	Metadata            *metadataForm
+	Granted             string // what an explanation has led here for is chosen already, in words
 	Tag                 string // revision that was read: somebody else's change in between is not overwritten
 }
+
+// proposed chooses the permission that an explanation says is missing: it is saved by who sees it, like any other. The table
+// shows it, and the answer names it.
+func (q *request) proposed(own, connected map[string]string) string {
+	grant, access := q.query("grant"), q.query("access")
+	if access != accessRead && access != accessWrite {
+		return ""
+	}
+	column, where := own, ""
+	name, ok := strings.CutPrefix(grant, ownField)
+	if !ok {
+		if name, ok = strings.CutPrefix(grant, connectedField); !ok {
+			return ""
+		}
+		column, where = connected, " on connected accounts"
+	}
+	if name == "" || column[name] == accessWrite {
+		return ""
+	}
+	column[name] = access
+	if q.r.PostForm == nil {
+		q.r.PostForm = url.Values{}
+	}
+	q.r.PostForm.Set("filter", name) // as if somebody had looked for it
+	return words(access) + " on " + shorten(name, 80) + where
+}
+
+func (p *editPage) shrink() bool { return p.Editor.shrink() }
 
 // localTime is how the browser's field for date and time takes a value.
 const localTime = "2006-01-02T15:04"
@@ -46,16 +77,23 @@ func (q *request) editForm(fresh bool) (*editPage, error) {
 	}
 	k := &p.Key
 	k.page = &p.Page
-	own, connected := formPermissions(q.r.PostForm, ownField), formPermissions(q.r.PostForm, connectedField)
 	if fresh {
 		p.Name, p.Note, p.Origins, p.Limit = k.Name, k.Note, strings.Join(k.AllowedOrigins, "\n"), k.AllowedOrigins != nil
 		if p.Ends = k.ExpiresAt != nil; p.Ends {
 			p.ExpiresAt = k.ExpiresAt.UTC().Format(localTime)
 		}
-		own, connected = k.Permissions, k.ConnectedPermissions
 	}
-	if k.Restricted() {
-		p.Editor, err = q.permissions(own, connected, true)
+	if p.Metadata = q.sentMetadata(); fresh {
+		p.Metadata = newMetadataForm(k.Metadata, "", metadataBytes)
+	}
+	switch {
+	case !k.Restricted():
+	case fresh:
+		own, connected := given(k.Permissions), given(k.ConnectedPermissions)
+		p.Granted = q.proposed(own, connected)
+		p.Editor, err = q.editor(own, connected)
+	default:
+		p.Editor, err = q.sentEditor()
 	}
 	return p, err
 }
@@ -87,14 +125,22 @@ func (q *request) updateKey() error {
 		body.Name = api.SetNull[string]()
 	}
 	if p.Editor != nil {
-		body.Permissions = api.Set(api.Permissions(given(formPermissions(q.r.PostForm, ownField))))
-		body.ConnectedPermissions = api.Set(api.Permissions(given(formPermissions(q.r.PostForm, connectedField))))
+		body.Permissions, body.ConnectedPermissions = api.Set(p.Editor.Own()), api.Set(p.Editor.Connected())
+		q.fold(p.Editor)
 	}
 	if k.Kind == "publishable" {
 		body.AllowedOrigins = api.SetNull[[]string]()
 		if p.Limit {
 			body.AllowedOrigins = api.Set(strings.Fields(p.Origins))
 		}
+	}
+	patch, wrong := p.Metadata.patch(k.Metadata)
+	if wrong != nil {
+		p.Error = wrong
+		return q.show("key_edit", p)
+	}
+	if len(patch) > 0 {
+		body.Metadata = api.Set(patch)
 	}
 	switch was := k.ExpiresAt; {
 	case p.Ends && (was == nil || was.UTC().Format(localTime) != p.ExpiresAt): // else it stays to the second

@@ -44,6 +44,8 @@ type rotatePage struct {
 	Usage              *api.KeyUsage
 }
 
+func (p *rotatePage) shrink() bool { return fewerUsers(p.Usage) }
+
 // Choices are the ends of the old key, for the template.
 func (rotatePage) Choices() []choice { return rotateChoices }
 
@@ -121,10 +123,11 @@ func (q *request) rotate() error {
 	text := onceText(k.Mode)
 	if end.IsZero() {
 		text = "The old key has ended. " + text
-	} else {
-		text = "The old key goes on until " + end.Format("2 Jan 2006, 15:04") + " UTC. " + text
 	}
-	return q.made(header, k, "Save your new key", text)
+	if header.Get("Idempotent-Replayed") != "" {
+		return repeated()
+	}
+	return q.showSecret(k, "Save your new key", text, end)
 }
 
 func (q *request) schedule() error {

@@ -1,8 +1,10 @@
 package dashboard
 
 import (
+	"cmp"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/keystile/keystile/admin/api"
 )
@@ -19,18 +21,21 @@ func keyPages() []route {
 
 var doneDeleted = notice("key_deleted", "The key is deleted. Requests with it are refused from now on.")
 
-// keysShown is how many keys of a kind and state one page has.
-const keysShown = "20"
-
 // keysPage lists the keys of an account or organization in one mode.
 type keysPage struct {
 	Page
-	Standard   []keyRow // secret and publishable
-	Restricted []keyRow // or those of an organization
-	More       string   // address of the next page of Restricted, "" if this is the last
-	First      bool     // this is the first page
+	Standard   *keyList // secret and publishable; nil: not on this page
+	Restricted *keyList // or those of an organization
 	Query      string
 	Ended      bool // the ended ones are shown
+}
+
+// shrink leaves rows of the longer list to its next page.
+func (p *keysPage) shrink() bool {
+	if p.Standard != nil && (p.Restricted == nil || len(p.Standard.Rows) > len(p.Restricted.Rows)) {
+		return p.Standard.shrink()
+	}
+	return p.Restricted != nil && p.Restricted.shrink()
 }
 
 // keyRow is a key in a list, with what its menu needs.
@@ -64,6 +69,12 @@ func (k keyRow) Shown() bool { return k.Token != "" }
 
 // Clear is the token in clear.
 func (k keyRow) Clear() string { return string(k.Token) }
+
+// Called is what the key is called in lists: its name as far as there is room for it, or its id.
+func (k keyRow) Called() string { return shorten(cmp.Or(k.Name, k.ID), 80) }
+
+// Noted is the note as far as a list has room for it.
+func (k keyRow) Noted() string { return shorten(k.Note, 100) }
 
 // RevealWord is what the button for revealing says.
 func (k keyRow) RevealWord() string {
@@ -102,9 +113,10 @@ func (q *request) showKeys() error {
 	return q.show("keys", p)
 }
 
-// keysPage makes the page; revealed is a key that is shown with its token in this one answer.
+// keysPage makes the page; revealed is a key that is shown with its token in this one answer. A later page of one list has
+// that list alone.
 func (q *request) keysPage(revealed *api.Key) (*keysPage, error) {
-	p := &keysPage{Page: q.page("API keys", "keys"), Query: q.query("query"), Ended: q.query("ended") != "", First: q.query("after") == ""}
+	p := &keysPage{Page: q.page("API keys", "keys"), Query: q.query("query"), Ended: q.query("ended") != ""}
 	filter, err := q.keyFilter()
 	if err != nil {
 		return nil, err
@@ -122,37 +134,34 @@ func (q *request) keysPage(revealed *api.Key) (*keysPage, error) {
 		}
 		return keyRow{Key: k, page: &p.Page}
 	}
-	if p.Scope.Organization == "" && p.First {
-		for _, kind := range []string{"publishable", "secret"} {
+	most, standard, after := keysBeside, q.query("standard"), q.query("after")
+	if standard != "" || after != "" {
+		most = keysAlone
+	}
+	list := func(cursor, after string, kinds ...string) (*keyList, error) {
+		var parts []keyPart
+		for _, kind := range kinds {
 			for _, status := range statuses {
-				keys, _, err := q.listKeys(filter, kind, status, "")
-				if err != nil {
-					return nil, err
-				}
-				for _, k := range keys {
-					p.Standard = append(p.Standard, row(k))
-				}
+				parts = append(parts, keyPart{kind, status})
 			}
 		}
+		l, err := q.keyList(filter, parts, after, most, row, func(at string) string {
+			return p.In(withQuery("keys", "query", p.Query, "ended", q.query("ended"), cursor, at))
+		})
+		return &l, err
 	}
-	kind := "restricted"
-	if p.Scope.Organization != "" {
-		kind = "organization"
-	}
-	for _, status := range statuses {
-		last := status == statuses[1]
-		if !last && !p.First {
-			continue // what is ending stands on the first page
-		}
-		keys, more, err := q.listKeys(filter, kind, status, q.query("after"))
-		if err != nil {
+	if p.Scope.Organization == "" && after == "" {
+		if p.Standard, err = list("standard", standard, "publishable", "secret"); err != nil {
 			return nil, err
 		}
-		for _, k := range keys {
-			p.Restricted = append(p.Restricted, row(k))
+	}
+	if standard == "" {
+		kind := "restricted"
+		if p.Scope.Organization != "" {
+			kind = "organization"
 		}
-		if more && last {
-			p.More = p.In(withQuery("keys", "query", p.Query, "ended", q.query("ended"), "after", keys[len(keys)-1].ID))
+		if p.Restricted, err = list("after", after, kind); err != nil {
+			return nil, err
 		}
 	}
 	return p, nil
@@ -170,18 +179,6 @@ func (q *request) keyFilter() (url.Values, error) {
 		filter.Set("sandbox", sandbox)
 	}
 	return filter, nil
-}
-
-func (q *request) listKeys(filter url.Values, kind, status, after string) ([]api.Key, bool, error) {
-	asked := url.Values{"kind": {kind}, "status": {status}, "limit": {keysShown}}
-	for name, values := range filter {
-		asked[name] = values
-	}
-	if after != "" {
-		asked.Set("starting_after", after)
-	}
-	list, err := ask[api.List[api.Key]](q, get("/v1/keys", asked))
-	return list.Data, list.HasMore, err
 }
 
 // key is the key that the path names, if it is one of the scope: an address never shows a key of another account or mode
@@ -242,7 +239,7 @@ func (q *request) reveal() error {
 		return q.failOrCode(err, "Reveal live key", codeFor{operation: "reveal_key", key: k.ID})
 	}
 	if k.Mode == modeLive {
-		return q.showSecret(shown, "Your live key", "It is shown this once and cannot be shown again.")
+		return q.showSecret(shown, "Your live key", "It is shown this once and cannot be shown again.", time.Time{})
 	}
 	p, err := q.keysPage(&shown)
 	if err != nil {
@@ -255,6 +252,20 @@ func (q *request) reveal() error {
 type deletePage struct {
 	keyPage
 	Usage *api.KeyUsage
+}
+
+func (p *deletePage) shrink() bool { return fewerUsers(p.Usage) }
+
+// fewerUsers leaves the users out that used a key longest ago.
+func fewerUsers(u *api.KeyUsage) bool {
+	if u == nil {
+		return false
+	}
+	var ok bool
+	if u.Users, ok = fewer(u.Users); ok {
+		u.Complete = false
+	}
+	return ok
 }
 
 func (q *request) confirmDelete() error {

@@ -15,6 +15,17 @@ type recordPane struct {
 	Explain     string // address of "what would allow this", "" if it was allowed
 	KeyURL      string // "" without a key
 	KeyLogs     string
+	Cut         bool // the longest texts are cut
+}
+
+// shrink makes the longest texts shorter. The API has them whole.
+func (p *recordPane) shrink() bool {
+	p.Cut = true
+	texts := []*string{&p.Explanation}
+	for i := range p.Fields {
+		texts = append(texts, &p.Fields[i].Value)
+	}
+	return shorter(texts...)
 }
 
 // recordField is one column of the record.

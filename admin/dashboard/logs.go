@@ -204,6 +204,11 @@ func (q *request) showLogs() error {
 // Tail is the address of the stream of new records.
 func (p *logsPage) Tail() string { return p.In("logs/tail" + p.live()) }
 
+// SignIn is the address where the viewer signs in, and comes back from here, when the session has ended.
+func (p *logsPage) SignIn() string {
+	return p.To(withQuery("/sign_in", "next", p.q.r.URL.RequestURI()))
+}
+
 // Record URLs for the live tail begin so; the id follows.
 func (p *logsPage) Base() string { return p.To(strings.SplitN(p.Scope.path("logs"), "?", 2)[0] + "/") }
 
@@ -232,12 +237,33 @@ func (p *logsPage) live() string {
 
 // Export is the address of a file with the records that the filters select.
 func (p *logsPage) Export(format string) string {
-	own, err := url.ParseQuery(strings.TrimPrefix(p.back, "?"))
-	if err != nil {
-		own = url.Values{}
-	}
+	own := p.filters()
 	own.Set("format", format)
 	return p.In("logs/export?" + own.Encode())
+}
+
+// filters are those of the page, as addresses have them.
+func (p *logsPage) filters() url.Values {
+	own, err := url.ParseQuery(strings.TrimPrefix(p.back, "?"))
+	if err != nil {
+		return url.Values{}
+	}
+	return own
+}
+
+// next is the address of the page after a row.
+func (p *logsPage) next(r logRow) string {
+	own := p.filters()
+	own.Set("after", r.ID)
+	return p.In("logs?" + own.Encode())
+}
+
+// shrink leaves rows to the next page, and then makes the texts of the open record shorter.
+func (p *logsPage) shrink() bool {
+	if p.Record != nil && len(p.Rows) <= 5 && p.Record.shrink() {
+		return true
+	}
+	return moreAfter(&p.Rows, &p.More, p.next) || p.Record != nil && p.Record.shrink()
 }
 
 // Without is the address of the page without any filter.

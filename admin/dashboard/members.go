@@ -1,8 +1,12 @@
 package dashboard
 
 import (
+	"cmp"
 	"net/http"
 	"net/url"
+	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/keystile/keystile/admin/api"
 )
@@ -39,6 +43,24 @@ type membersPage struct {
 	Name, Email, Role, Limit string
 }
 
+// shrink leaves rows to the next page.
+func (p *membersPage) shrink() bool { return moreAfter(&p.Rows, &p.More, p.next) }
+
+func (p *membersPage) next(m api.Member) string {
+	return p.To(withQuery("/members", "account", p.Scope.Account, "organization", p.Scope.Organization, "after", m.ID))
+}
+
+// grantsShown is how many roles of a member the list names. Their own page has them all.
+const grantsShown = 4
+
+// GrantsOf are the roles that the list names.
+func (membersPage) GrantsOf(m api.Member) []api.Grant {
+	return m.Grants[:min(len(m.Grants), grantsShown)]
+}
+
+// Further is how many roles it does not name.
+func (membersPage) Further(m api.Member) int { return max(0, len(m.Grants)-grantsShown) }
+
 // Roles are what may be given, for the template.
 func (membersPage) Roles() []choice { return roleChoices }
 
@@ -49,7 +71,7 @@ func (q *request) about(page string) string {
 
 func (q *request) membersPage() (*membersPage, error) {
 	p := &membersPage{Page: q.page("Members", "members"), Role: "developer", Limit: q.scope.Owner()}
-	asked := url.Values{"limit": {"50"}}
+	asked := url.Values{"limit": {"25"}}
 	if after := q.query("after"); after != "" {
 		asked.Set("starting_after", after)
 	}
@@ -58,7 +80,7 @@ func (q *request) membersPage() (*membersPage, error) {
 		return nil, err
 	}
 	if p.Rows = list.Data; list.HasMore {
-		p.More = p.To(withQuery("/members", "account", q.scope.Account, "organization", q.scope.Organization, "after", list.Data[len(list.Data)-1].ID))
+		p.More = p.next(list.Data[len(list.Data)-1])
 	}
 	return p, nil
 }
@@ -126,10 +148,54 @@ type memberPage struct {
 	Sessions []api.Session
 	Name     string
 	Grants   []grantRow
+
+	MoreSessions bool // there are more than these
+
+	Others        string // roles that the form does not show: they go along, a line each
+	Total, From   int    // how many roles there are, and the index of the first that is shown
+	Before, After string // addresses of the form with the roles before and behind these
 }
+
+// rolesShown is how many roles the form of a member has at once.
+const rolesShown = 12
+
+// showGrants puts a part of the roles into the rows, and the others into the field that goes along.
+func (p *memberPage) showGrants(all []grantRow, from int) {
+	p.Total, p.From = len(all), max(0, min(from, (len(all)-1)/rolesShown*rolesShown))
+	end := min(p.From+rolesShown, p.Total)
+	p.Grants = all[p.From:end]
+	var lines []string
+	for _, g := range slices.Concat(all[:p.From], all[end:]) {
+		lines = append(lines, g.Role+" "+g.On)
+	}
+	p.Others = strings.Join(lines, "\n")
+	at := func(i int) string {
+		return p.To(withQuery("/members/"+p.Member.ID, "account", p.Scope.Account, "organization", p.Scope.Organization, "from", strconv.Itoa(i)))
+	}
+	if p.From > 0 {
+		p.Before = at(p.From - rolesShown)
+	}
+	if end < p.Total {
+		p.After = at(end)
+	}
+}
+
+// First and Last are the numbers of the roles that are shown, as people count.
+func (p *memberPage) First() int { return p.From + 1 }
+
+// Last is the number of the last role that is shown.
+func (p *memberPage) Last() int { return p.From + len(p.Grants) }
 
 // grantRow is one role in the form, with where it holds.
 type grantRow struct{ Role, On string }
+
+// shrink leaves the sessions out that were seen longest ago. Roles stay: what the form lacks would be taken away.
+func (p *memberPage) shrink() bool {
+	var ok bool
+	p.Sessions, ok = fewer(p.Sessions)
+	p.MoreSessions = p.MoreSessions || ok
+	return ok
+}
 
 // Roles are what may be given, for the template.
 func (memberPage) Roles() []choice { return roleChoices }
@@ -141,18 +207,10 @@ func (q *request) memberPage() (*memberPage, error) {
 		return nil, err
 	}
 	p := &memberPage{Page: q.page("Member", "members"), Member: m, Name: m.Name}
-	for _, g := range m.Grants {
-		row := grantRow{Role: g.Role}
-		if g.Account != nil {
-			row.On = *g.Account
-		}
-		if g.Organization != nil {
-			row.On = *g.Organization
-		}
-		p.Grants = append(p.Grants, row)
-	}
+	from, _ := strconv.Atoi(q.query("from")) // what is no number is the beginning
+	p.showGrants(grantRows(m), from)
 	if sessions, err := ask[api.List[api.Session]](q, get(path+"/sessions", nil)); err == nil {
-		p.Sessions = sessions.Data
+		p.Sessions, p.MoreSessions = sessions.Data, sessions.HasMore
 	}
 	return p, nil
 }
@@ -174,19 +232,15 @@ func (q *request) updateMember() error {
 	if name := q.form("name"); name != p.Member.Name {
 		body.Name = api.Set(name)
 	}
-	roles, on := q.r.PostForm["role"], q.r.PostForm["on"]
-	grants, before := []api.GrantCreate{}, p.Grants
-	p.Grants = nil
-	for i, role := range roles {
-		if role == "" || i >= len(on) {
-			continue // the row is taken away
+	sent := q.sentGrants()
+	p.showGrants(sent, 0)
+	if !sameGrants(grantRows(p.Member), sent) {
+		grants := []api.GrantCreate{}
+		for _, row := range sent {
+			g := api.GrantCreate{Role: row.Role}
+			g.Account, g.Organization = limitOf(row.On)
+			grants = append(grants, g)
 		}
-		g := api.GrantCreate{Role: role}
-		g.Account, g.Organization = limitOf(on[i])
-		grants = append(grants, g)
-		p.Grants = append(p.Grants, grantRow{role, on[i]})
-	}
-	if !sameGrants(before, p.Grants) {
 		body.Grants = api.Set(grants)
 	}
 	if q.form(unprovenField) != "" {
@@ -203,16 +257,45 @@ func (q *request) updateMember() error {
 	return q.seeOther(q.about("/members/"+p.Member.ID), doneSaved)
 }
 
-func sameGrants(a, b []grantRow) bool {
-	if len(a) != len(b) {
-		return false
+// grantRows are a member's roles as the form has them.
+func grantRows(m api.Member) []grantRow {
+	var all []grantRow
+	for _, g := range m.Grants {
+		row := grantRow{Role: g.Role}
+		if g.Account != nil {
+			row.On = *g.Account
+		}
+		if g.Organization != nil {
+			row.On = *g.Organization
+		}
+		all = append(all, row)
 	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
+	return all
+}
+
+// sentGrants are the roles of the form: those of its rows that were not taken away, and those that go along.
+func (q *request) sentGrants() []grantRow {
+	var sent []grantRow
+	roles, on := q.r.PostForm["role"], q.r.PostForm["on"]
+	for i := range min(len(roles), len(on)) {
+		if roles[i] != "" {
+			sent = append(sent, grantRow{roles[i], strings.TrimSpace(on[i])})
 		}
 	}
-	return true
+	for line := range strings.Lines(q.r.PostForm.Get("others")) {
+		if role, on, ok := strings.Cut(strings.TrimRight(line, "\r\n"), " "); ok {
+			sent = append(sent, grantRow{role, on})
+		}
+	}
+	return sent
+}
+
+// sameGrants says whether two lists hold the same roles, in whatever order.
+func sameGrants(a, b []grantRow) bool {
+	order := func(rows []grantRow) []grantRow {
+		return slices.SortedFunc(slices.Values(rows), func(x, y grantRow) int { return cmp.Or(cmp.Compare(x.On, y.On), cmp.Compare(x.Role, y.Role)) })
+	}
+	return slices.Equal(order(a), order(b))
 }
 
 func (q *request) deleteMember() error {

@@ -24,7 +24,19 @@ type organizationPage struct {
 	Name         string
 	Accounts     []api.Account
 	More         string
-	Keys         []keyRow
+	Keys         keyList
+}
+
+// shrink leaves rows of the longer list to its next page.
+func (p *organizationPage) shrink() bool {
+	if len(p.Keys.Rows) > len(p.Accounts) {
+		return p.Keys.shrink()
+	}
+	return moreAfter(&p.Accounts, &p.More, p.next)
+}
+
+func (p *organizationPage) next(a api.Account) string {
+	return p.In(withQuery("organization", "after", a.ID))
 }
 
 func (q *request) organizationPage() (*organizationPage, error) {
@@ -36,7 +48,7 @@ func (q *request) organizationPage() (*organizationPage, error) {
 		return nil, err
 	}
 	p := &organizationPage{Page: q.page("Organization", "organization"), Organization: o, Name: o.Name}
-	asked := url.Values{"organization": {o.ID}, "limit": {"50"}}
+	asked := url.Values{"organization": {o.ID}, "limit": {"25"}}
 	if after := q.query("after"); after != "" {
 		asked.Set("starting_after", after)
 	}
@@ -46,18 +58,11 @@ func (q *request) organizationPage() (*organizationPage, error) {
 	}
 	p.Accounts = accounts.Data
 	if accounts.HasMore {
-		p.More = p.In(withQuery("organization", "after", accounts.Data[len(accounts.Data)-1].ID))
+		p.More = p.next(accounts.Data[len(accounts.Data)-1])
 	}
-	for _, status := range []string{"expiring", "active"} {
-		keys, _, err := q.listKeys(url.Values{"organization": {o.ID}, "mode": {q.scope.Mode}}, "organization", status, "")
-		if err != nil {
-			return nil, err
-		}
-		for _, k := range keys {
-			p.Keys = append(p.Keys, keyRow{Key: k, page: &p.Page})
-		}
-	}
-	return p, nil
+	p.Keys, err = q.keyList(url.Values{"organization": {o.ID}, "mode": {q.scope.Mode}}, []keyPart{{"organization", "expiring"}, {"organization", "active"}}, "", keysBeside,
+		func(k api.Key) keyRow { return keyRow{Key: k, page: &p.Page} }, func(string) string { return p.In("keys") })
+	return p, err
 }
 
 func (q *request) showOrganization() error {

@@ -75,7 +75,8 @@ func (q *request) ownerOf(s Scope) (ownerName, error) {
 	return ownerName{}, nil
 }
 
-// sandboxes lists the sandboxes of the account, the default one first, and says which one the page is about.
+// sandboxes lists sandboxes of the account, the default one first and no more than the head of a page has room for, and says
+// which one the page is about.
 func (q *request) sandboxes() ([]sandboxOf, error) {
 	rows, _, err := pages(q, "/v1/accounts/"+q.scope.Account+"/sandboxes", nil, 100, func(s api.Sandbox) string { return s.ID })
 	if err != nil {
@@ -83,14 +84,18 @@ func (q *request) sandboxes() ([]sandboxOf, error) {
 	}
 	var out []sandboxOf
 	for _, s := range rows {
-		row := sandboxOf{ID: s.ID, Name: s.Name, Current: s.ID == q.scope.Sandbox || q.scope.Sandbox == "" && s.Default}
+		row := sandboxOf{ID: s.ID, Name: shorten(s.Name, 80), Current: s.ID == q.scope.Sandbox || q.scope.Sandbox == "" && s.Default}
 		if s.Default {
 			out = append([]sandboxOf{row}, out...)
 			continue
 		}
 		out = append(out, row)
 	}
-	return out, nil
+	current := slices.IndexFunc(out, func(s sandboxOf) bool { return s.Current })
+	if len(out) > switchMost && current >= switchMost {
+		out[switchMost-1] = out[current]
+	}
+	return out[:min(len(out), switchMost)], nil
 }
 
 // sandboxID is the sandbox that the page is about, also if the address names none.
@@ -116,10 +121,10 @@ func (q *request) reachable() (all []ownerName, whole bool) {
 		}
 		found := make([]ownerName, 0, switchMost)
 		for _, o := range organizations.Data {
-			found = append(found, ownerName{ID: o.ID, Name: o.Name, Organization: true})
+			found = append(found, ownerName{ID: o.ID, Name: shorten(o.Name, 80), Organization: true})
 		}
 		for _, a := range accounts.Data {
-			found = append(found, ownerName{ID: a.ID, Name: a.Name})
+			found = append(found, ownerName{ID: a.ID, Name: shorten(a.Name, 80)})
 		}
 		whole = whole && !organizations.HasMore && !accounts.HasMore
 		for _, o := range found {
@@ -244,6 +249,9 @@ func (p *errorPage) ofRefusal(q *request, status int, code, message string) {
 	switch {
 	case code == auth.CodeRole || code == auth.CodeLimit:
 		p.Title, p.Ask = "Ask the owner", true
+		if rule, ok := auth.RuleOf(q.route.operation); ok && code == auth.CodeRole && q.caller != nil {
+			p.Text = "Your role here is " + string(q.caller.Role) + ". This takes the role " + string(rule.Role) + "."
+		}
 		if q.Owners != nil {
 			p.Owners = q.Owners(q.scope.where())
 		}

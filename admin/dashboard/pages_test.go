@@ -305,27 +305,40 @@ func TestRoles(t *testing.T) {
 	k, _ := f.key(nil)
 	wild := regexp.MustCompile(`\{[a-z]+\}`)
 	patterns := f.handler.(*dashboard.Dashboard).Patterns()
-	for _, role := range []keystore.Role{keystore.RoleViewer, keystore.RoleDeveloper, keystore.RoleAdministrator, keystore.RoleOwner} {
-		f.as(role, "", f.account)
+	type place struct {
+		owner, organization, account string
+		reach                        []auth.Reach // of calls that are within the limit
+	}
+	places := []place{
+		{f.account, "", f.account, []auth.Reach{auth.Account}},
+		{f.organization, f.organization, "", []auth.Reach{auth.Account, auth.Organization}},
+		{f.account, "", "", []auth.Reach{auth.Account, auth.Organization, auth.Everything}},
+	}
+	for i := range 4 * len(places) {
+		role, at := []keystore.Role{keystore.RoleViewer, keystore.RoleDeveloper, keystore.RoleAdministrator, keystore.RoleOwner}[i%4], places[i/4]
+		f.as(role, at.organization, at.account)
 		for _, pattern := range slices.Sorted(maps.Keys(patterns)) {
 			operation := patterns[pattern]
 			method, path, _ := strings.Cut(pattern, " ")
 			if operation == "" || strings.HasPrefix(path, "/profile") || strings.HasSuffix(path, "/tail") {
 				continue
 			}
-			path = strings.NewReplacer("{owner}", f.account, "{mode}", "live", "{id}", k.ID).Replace(path)
+			owner := at.owner
+			if at.organization+at.account == "" && strings.HasSuffix(path, "/organization") {
+				owner = f.organization // on a page of an account, whoever looks is limited to that
+			}
+			path = strings.NewReplacer("{owner}", owner, "{mode}", "live", "{id}", k.ID).Replace(path)
 			if wild.MatchString(path) {
 				t.Fatalf("%s has a part that this test does not know", pattern)
 			}
 			rule, _ := auth.RuleOf(operation)
-			may := role.Includes(rule.Role) && rule.Reach == auth.Account
-			page := f.send(request(method, path, "limit="+f.account), nil)
+			may := role.Includes(rule.Role) && slices.Contains(at.reach, rule.Reach)
+			page := f.send(request(method, path, "limit="+at.owner), nil)
 			refused := page.status == http.StatusForbidden && strings.Contains(page.body, "Ask the owner")
 			if refused == may {
-				t.Errorf("%s: %s answers %d, want may=%v: %.300s", role, pattern, page.status, may, text(page.body))
+				t.Errorf("%s of %s%s: %s answers %d, want may=%v: %.300s", role, at.organization, at.account, pattern, page.status, may, text(page.body))
 			}
 			if method == http.MethodPost && may {
-				f.as(role, "", f.account)
 				k, _ = f.key(nil) // the one before may be gone now
 			}
 		}
@@ -463,5 +476,90 @@ func TestNodes(t *testing.T) {
 	f.get("/accounts").ok().lacks(`href="/nodes"`)
 	if page := f.get("/nodes"); page.status != http.StatusForbidden || strings.Contains(page.body, "node-1") {
 		t.Errorf("who is limited to an account is answered %d: %s", page.status, text(page.body))
+	}
+}
+
+// TestEventLinks: events lead to what they are about where it is still there and the viewer may see it, and nowhere else.
+func TestEventLinks(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.sample(func(s string) string { return s })
+	k, _ := f.key(nil)
+	hook, _, err := f.store.CreateWebhookEndpoint(t.Context(), by, keystore.WebhookParams{URL: "https://example.com/gone", Events: []string{"*"}, Account: f.account})
+	if err == nil {
+		err = f.store.DeleteWebhookEndpoint(t.Context(), by, hook.ID)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens, _, err := f.store.Snapshot().AdminTokens(keystore.Page{Limit: 1}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := ""
+	for at := "/events"; ; {
+		page := f.get(at).ok()
+		all += page.body
+		if !strings.Contains(page.body, `<p class="more">`) {
+			break
+		}
+		at = strings.ReplaceAll(valueIn(t, page.body, `<p class="more"><a class="button" href="`), "&amp;", "&")
+	}
+	for _, want := range []string{
+		f.in("live", "keys/"+k.ID), f.in("sandbox", "account"), "/" + f.organization + "/live/organization", "/members/mem_", "/webhooks/we_", "/tokens?id=" + tokens[0].ID,
+	} {
+		if !strings.Contains(all, `href="`+want) {
+			t.Errorf("no event leads to %s", want)
+		}
+	}
+	if strings.Contains(all, "/webhooks/"+hook.ID) {
+		t.Error("an event leads to what is deleted")
+	}
+	f.get("/tokens?id="+tokens[0].ID).ok().has("deploy", "All admin tokens")
+	f.as(keystore.RoleViewer, "", f.account)
+	page := f.get("/events?account=" + f.account).ok()
+	page.has(f.in("live", "keys/")).lacks("/tokens?", `href="/members`, `href="/webhooks`)
+}
+
+// TestManyRoles: of a member with many roles the form shows a part, and saves what it shows: the others stay.
+func TestManyRoles(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	grants := []keystore.Grant{{Role: keystore.RoleViewer, Organization: f.organization}}
+	for range 30 {
+		a, _, err := f.store.CreateAccount(t.Context(), by, keystore.AccountParams{Name: "a"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		grants = append(grants, keystore.Grant{Role: keystore.RoleViewer, Account: a.ID})
+	}
+	m, _, err := f.store.InviteMember(t.Context(), by, keystore.MemberParams{Email: "m@example.com", Grants: grants}, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := f.get("/members/"+m.ID+"?from=12").ok().has("Roles 13 to 24 of 31", "Previous", "Next")
+	rows := strings.Split(page.body, `name="on" value="`)
+	if len(rows) != 13 {
+		t.Fatalf("%d rows, want 12", len(rows)-1)
+	}
+	gone, _, _ := strings.Cut(rows[1], `"`)
+	fields := []string{"name", "Grace", "others", strings.ReplaceAll(valueIn(t, page.body, `name="others" value="`), "&#10;", "\n"), "role", "", "on", gone}
+	for _, row := range rows[2:13] {
+		on, _, _ := strings.Cut(row, `"`)
+		fields = append(fields, "role", "developer", "on", on)
+	}
+	f.post("/members/"+m.ID, fields...).goesTo("/members/" + m.ID)
+	now, _ := f.store.Snapshot().Member(m.ID)
+	developers := 0
+	for _, g := range now.Grants {
+		if g.On() == gone {
+			t.Error("the role that was taken away is there")
+		}
+		if g.Role == keystore.RoleDeveloper {
+			developers++
+		}
+	}
+	if len(now.Grants) != 30 || developers != 11 || now.Name != "Grace" {
+		t.Errorf("%d roles, %d of them developer", len(now.Grants), developers)
 	}
 }

@@ -2,17 +2,11 @@ package dashboard
 
 import (
 	"cmp"
-	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/keystile/keystile/admin/api"
-)
-
-// Fields of the permission editor: one for each resource, in each of the two columns.
-const (
-	ownField       = "p." // p.charges=read
-	connectedField = "c."
 )
 
 const (
@@ -21,17 +15,36 @@ const (
 	accessWrite = "write"
 )
 
-// permissionEditor is the table of all resources with what a key may do to each.
+// permissionEditor is the table of all resources with what a key may do to each. Of a large catalog it shows a part at a time:
+// what was chosen in the others goes along in a field of the form, so that it works without a script and the page stays small.
 type permissionEditor struct {
-	Groups    []permissionGroup
-	Connected bool   // there is a column for connected accounts
-	Filter    string // only resources with this in their name are shown; the others keep what they have
-	Grants    []string
-	Empty     bool // the catalog has no resource
+	Groups []permissionGroup // of the part that is shown
+	Filter string            // only resources with this in their name are shown; the others keep what they have
+	Group  string            // only this group is shown; "": all
+	Grants []string
+	Kept   string // what was chosen, packed; "" where all of it stands in the table
+	Empty  bool   // the catalog has no resource
+	At     int    // index of the first row that is shown
+	Total  int    // how many rows the filters leave
+	Names  []choice
+
+	Pressed string // the button that the page is the answer to: it has the focus again
+
+	own, connected map[string]string
+	all            []permissionRow // every resource, in the order of the table
+	found          []permissionRow // those that the filters leave
+	most           int             // how many rows are shown at once
 }
 
-// routesMost is up to how many resources the editor says what each stands for: the page stays small.
-const routesMost = 30
+// The bounds of the table.
+const (
+	// rowsMost is how many resources are shown at once.
+	rowsMost = 40
+	// routesMost is up to how many resources the editor says what each stands for: the page stays small.
+	routesMost = 30
+	// groupsMost is up to how many groups there is a list to choose one from. Beyond it the filter does.
+	groupsMost = 120
+)
 
 // permissionGroup is what stands together in the table and can be set at once.
 type permissionGroup struct {
@@ -43,7 +56,8 @@ type permissionGroup struct {
 type permissionRow struct {
 	Name, Own, Connected string
 	Routes               string // what it stands for, in a line
-	Hidden               bool   // by the filter
+	Index                int    // of all
+	group                string
 }
 
 // OwnIs says whether the row gives this access; with ConnectedIs it is for the radio buttons.
@@ -54,59 +68,157 @@ func (r permissionRow) ConnectedIs(access string) bool {
 	return cmp.Or(r.Connected, accessNone) == access
 }
 
-// Hidden says whether the filter hides the whole group.
-func (g permissionGroup) Hidden() bool {
-	return !slices.ContainsFunc(g.Rows, func(r permissionRow) bool { return !r.Hidden })
+// Paged says whether the table is a part of the catalog.
+func (e *permissionEditor) Paged() bool { return e.Shown() < len(e.all) }
+
+// Headed says whether the groups have headings: there is more than one.
+func (e *permissionEditor) Headed() bool { return e.all[0].group != e.all[len(e.all)-1].group }
+
+// Filtered says whether the filters leave something out.
+func (e *permissionEditor) Filtered() bool { return e.Total < len(e.all) }
+
+// Shown is how many rows are shown.
+func (e *permissionEditor) Shown() int {
+	n := 0
+	for _, g := range e.Groups {
+		n += len(g.Rows)
+	}
+	return n
 }
 
-// permissions makes the editor with the given permissions. Resources that a key has and the catalog has lost stay in it.
-func (q *request) permissions(own, connected map[string]string, withConnected bool) (*permissionEditor, error) {
+// First and Last are the numbers of the rows that are shown, as people count.
+func (e *permissionEditor) First() int { return min(e.At+1, e.Total) }
+
+// Last is the number of the last row that is shown.
+func (e *permissionEditor) Last() int { return e.At + e.Shown() }
+
+// Before is where the part before this one begins, "" if this is the first.
+func (e *permissionEditor) Before() string {
+	if e.At == 0 {
+		return ""
+	}
+	return strconv.Itoa(max(0, e.At-rowsMost))
+}
+
+// After is where the next part begins, "" if this is the last.
+func (e *permissionEditor) After() string {
+	if e.Last() >= e.Total {
+		return ""
+	}
+	return strconv.Itoa(e.Last())
+}
+
+// editor makes the table with the given permissions, as the form's filters want it. Resources that a key has and the catalog
+// has lost stay in it.
+func (q *request) editor(own, connected map[string]string) (*permissionEditor, error) {
+	rows, err := q.resourceRows(own, connected)
+	if err != nil {
+		return nil, err
+	}
+	e := &permissionEditor{
+		Filter: q.form("filter"), Group: q.form("group"), Empty: len(rows) == 0, own: own, connected: connected, all: rows, most: rowsMost,
+	}
+	if !slices.ContainsFunc(rows, func(r permissionRow) bool { return r.group == e.Group }) {
+		e.Group = ""
+	}
+	for _, r := range rows {
+		if e.keeps(r, e.Group) {
+			e.found = append(e.found, r)
+		}
+	}
+	e.Total = len(e.found)
+	e.Names = groupChoices(rows)
+	at := q.form("from")
+	if at == "" {
+		at = q.form("at")
+	}
+	if q.form("again") == "filter" || q.entered() {
+		at = ""
+	}
+	e.At, _ = strconv.Atoi(at) // what is no number is the beginning
+	if e.At < 0 || e.At >= e.Total {
+		e.At = 0
+	}
+	e.Pressed = cmp.Or(q.form("set"), q.form("again"))
+	if q.form("from") != "" {
+		e.Pressed = "from"
+	}
+	e.fill()
+	return e, nil
+}
+
+// keeps says whether the filter leaves a row of a group ("": of any).
+func (e *permissionEditor) keeps(r permissionRow, group string) bool {
+	return (group == "" || r.group == group) && strings.Contains(strings.ToLower(r.Name), strings.ToLower(e.Filter))
+}
+
+// fill makes the part of the table that is shown, with what was chosen.
+func (e *permissionEditor) fill() {
+	e.Groups, e.Kept = nil, ""
+	for _, r := range e.found[e.At:min(e.At+e.most, e.Total)] {
+		r.Own, r.Connected = e.own[r.Name], e.connected[r.Name]
+		if n := len(e.Groups); n == 0 || e.Groups[n-1].Name != r.group {
+			e.Groups = append(e.Groups, permissionGroup{Name: r.group})
+		}
+		last := &e.Groups[len(e.Groups)-1]
+		last.Rows = append(last.Rows, r)
+	}
+	if e.Paged() {
+		e.Kept = packPermissions(e.own, e.connected)
+	}
+	e.Grants = summarized(e.all, e.own, e.connected)
+}
+
+// shrink shows fewer rows, so that the page keeps its size; what is left out is on the next part.
+func (e *permissionEditor) shrink() bool {
+	if e == nil || e.most <= 1 {
+		return false
+	}
+	e.most = max(1, min(e.most, e.Shown())*2/3)
+	e.fill()
+	return true
+}
+
+// resourceRows lists the resources of the catalog, and those that permissions name beside, in the order of the table: group
+// by group, those that belong to none at the end.
+func (q *request) resourceRows(own, connected map[string]string) ([]permissionRow, error) {
 	resources, err := ask[api.List[api.Resource]](q, get("/v1/resources", nil))
 	if err != nil {
 		return nil, err
 	}
-	rows := map[string]permissionRow{}
+	known := map[string]bool{}
+	var rows []permissionRow
 	for _, r := range resources.Data {
-		var routes []string
-		for _, route := range r.Routes {
-			routes = append(routes, route.Method+" "+route.Pattern)
-		}
+		known[r.Name] = true
 		row := permissionRow{Name: r.Name}
 		if len(resources.Data) <= routesMost {
+			var routes []string
+			for _, route := range r.Routes {
+				routes = append(routes, route.Method+" "+route.Pattern)
+			}
 			row.Routes = shorten(strings.Join(routes, ", "), 90)
 		}
-		rows[r.Name] = row
+		rows = append(rows, row)
 	}
 	for _, given := range []map[string]string{own, connected} {
 		for name, access := range given {
-			if _, known := rows[name]; !known && access != accessNone {
-				rows[name] = permissionRow{Name: name, Routes: "not in the catalog any more"}
+			if !known[name] && access != accessNone {
+				known[name] = true
+				rows = append(rows, permissionRow{Name: name, Routes: "not in the catalog any more"})
 			}
 		}
 	}
-	e := &permissionEditor{Connected: withConnected, Filter: q.form("filter"), Empty: len(rows) == 0}
-	names := make([]string, 0, len(rows))
-	for name := range rows {
-		names = append(names, name)
+	groups := groupNames(rows)
+	for i := range rows {
+		rows[i].group = groups[rows[i].Name]
 	}
-	slices.Sort(names)
-	groups := groupNames(names)
-	for _, name := range names {
-		row := rows[name]
-		row.Own, row.Connected = own[name], connected[name]
-		row.Hidden = e.Filter != "" && !strings.Contains(strings.ToLower(name), strings.ToLower(e.Filter))
-		i := slices.IndexFunc(e.Groups, func(g permissionGroup) bool { return g.Name == groups[name] })
-		if i < 0 {
-			i = len(e.Groups)
-			e.Groups = append(e.Groups, permissionGroup{Name: groups[name]})
-		}
-		e.Groups[i].Rows = append(e.Groups[i].Rows, row)
-	}
-	slices.SortStableFunc(e.Groups, func(a, b permissionGroup) int {
-		return cmp.Compare(b2i(a.Name == restOfResources), b2i(b.Name == restOfResources))
+	slices.SortFunc(rows, func(a, b permissionRow) int {
+		return cmp.Or(cmp.Compare(b2i(a.group == restOfResources), b2i(b.group == restOfResources)), cmp.Compare(a.group, b.group), cmp.Compare(a.Name, b.Name))
 	})
-	e.Grants = grants(own, connected)
-	return e, nil
+	for i := range rows {
+		rows[i].Index = i
+	}
+	return rows, nil
 }
 
 func b2i(b bool) int {
@@ -120,7 +232,7 @@ func b2i(b bool) int {
 const restOfResources = "Resources"
 
 // groupNames finds which resources belong together: those whose names begin with the same word.
-func groupNames(names []string) map[string]string {
+func groupNames(rows []permissionRow) map[string]string {
 	word := func(name string) string {
 		if i := strings.IndexAny(name, "._-/:"); i > 0 {
 			return name[:i]
@@ -128,87 +240,66 @@ func groupNames(names []string) map[string]string {
 		return name
 	}
 	count := map[string]int{}
-	for _, name := range names {
-		count[word(name)]++
+	for _, r := range rows {
+		count[word(r.Name)]++
 	}
 	groups := map[string]string{}
-	for _, name := range names {
-		groups[name] = restOfResources
-		if w := word(name); count[w] > 1 {
-			groups[name] = strings.ToUpper(w[:1]) + w[1:]
+	for _, r := range rows {
+		groups[r.Name] = restOfResources
+		if w := word(r.Name); count[w] > 1 {
+			groups[r.Name] = strings.ToUpper(w[:1]) + w[1:]
 		}
 	}
 	return groups
 }
 
-// grants says in sentences what permissions allow.
-func grants(own, connected map[string]string) []string {
-	var out []string
-	for _, column := range []struct {
-		given map[string]string
-		where string
-	}{{own, ""}, {connected, " on connected accounts"}} {
-		for _, access := range []struct{ word, verb string }{{accessWrite, "Read and write "}, {accessRead, "Read "}} {
-			var names []string
-			for name, a := range column.given {
-				if a == access.word {
-					names = append(names, name)
-				}
-			}
-			slices.Sort(names)
-			if len(names) > 0 {
-				out = append(out, access.verb+strings.Join(names, ", ")+column.where)
-			}
+// groupChoices lists the groups, to choose one that is shown alone; none if there is but one, or too many for a list.
+func groupChoices(rows []permissionRow) []choice {
+	out := []choice{{"", "All groups"}}
+	for i, r := range rows {
+		if i == 0 || rows[i-1].group != r.group {
+			out = append(out, choice{r.group, shorten(r.group, 40)})
 		}
+	}
+	if len(out) < 3 || len(out) > groupsMost {
+		return nil
 	}
 	return out
 }
 
-// formPermissions reads the editor's fields, and carries out the button that sets a group at once: "p:write:Billing", or
-// "p:write:" for all. What the filter hides is left alone by it.
-func formPermissions(form url.Values, prefix string) map[string]string {
-	out := map[string]string{}
-	for field, values := range form {
-		if name, ok := strings.CutPrefix(field, prefix); ok && len(values) == 1 {
-			out[name] = values[0]
+// set is what a button of the table does: it gives a column of a group, or of all ("p:write:"), an access at once. What the
+// filter leaves out stays as it is; what stands on another part of the table is set with the rest.
+func (e *permissionEditor) set(button string) {
+	part := strings.SplitN(button, ":", 3)
+	if len(part) != 3 || part[1] != accessNone && part[1] != accessRead && part[1] != accessWrite {
+		return
+	}
+	column := e.own
+	if part[0]+"." == connectedField {
+		column = e.connected
+	}
+	group := part[2]
+	for _, r := range e.all {
+		if e.keeps(r, group) && (group != "" || e.keeps(r, e.Group)) {
+			column[r.Name] = part[1]
 		}
 	}
-	set := strings.SplitN(form.Get("set"), ":", 3)
-	if len(set) != 3 || set[0]+"." != prefix {
-		return out
-	}
-	names := make([]string, 0, len(out))
-	for name := range out {
-		names = append(names, name)
-	}
-	filter := strings.ToLower(strings.TrimSpace(form.Get("filter")))
-	groups := groupNames(names)
-	for _, name := range names {
-		if (set[2] == "" || groups[name] == set[2]) && strings.Contains(strings.ToLower(name), filter) {
-			out[name] = set[1]
-		}
-	}
-	return out
-}
-
-// given is what of the permissions is sent: none is what a resource has that is not named.
-func given(all map[string]string) map[string]string {
-	out := map[string]string{}
-	for name, access := range all {
-		if access != accessNone {
-			out[name] = access
-		}
-	}
-	return out
+	e.fill()
 }
 
 // setButton sets a column of a group, or of the whole table, at once.
-type setButton struct{ Value, Label, Full string }
+type setButton struct {
+	Value, Label, Full string
+	Pressed            bool
+}
 
-// setter makes the three buttons for a column ("p" or "c") and a group ("": all).
-func setter(column, group string) []setButton {
+// Setter makes the three buttons for a column ("p" or "c") and a group ("": all).
+func (e *permissionEditor) Setter(column, group string) []setButton {
 	of := "all of " + group
-	if group == "" {
+	switch {
+	case group == "" && e.Filtered():
+		of = "all that fit"
+	case group == "":
 		of = "every resource"
 	}
 	if column == "c" {
@@ -217,7 +308,8 @@ func setter(column, group string) []setButton {
 	var out []setButton
 	for _, access := range []string{accessNone, accessRead, accessWrite} {
 		label := strings.ToUpper(access[:1]) + access[1:]
-		out = append(out, setButton{Value: column + ":" + access + ":" + group, Label: label, Full: label + " for " + of})
+		value := column + ":" + access + ":" + group
+		out = append(out, setButton{Value: value, Label: label, Full: label + " for " + of, Pressed: value == e.Pressed})
 	}
 	return out
 }

@@ -29,7 +29,15 @@ type profilePage struct {
 	Sessions []api.Session
 	Password *formError
 	App      *formError
-	Where    map[string]string // names of accounts and organizations of the grants
+	More     bool // there are more sessions
+}
+
+// shrink leaves the sessions out that were seen longest ago.
+func (p *profilePage) shrink() bool {
+	var ok bool
+	p.Sessions, ok = fewer(p.Sessions)
+	p.More = p.More || ok
+	return ok
 }
 
 // own is the request with the viewer as the caller of what is about themselves.
@@ -44,10 +52,7 @@ func (q *request) profilePage() (*profilePage, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &profilePage{Page: q.page("Profile", "profile"), Session: session, Sessions: list.Data, Where: map[string]string{}}
-	for _, o := range p.Switch {
-		p.Where[o.ID] = o.Name
-	}
+	p := &profilePage{Page: q.page("Profile", "profile"), Session: session, Sessions: list.Data, More: list.HasMore}
 	return p, nil
 }
 

@@ -52,13 +52,26 @@ func parseTemplates() (templates, error) {
 	return all, nil
 }
 
+// pageBytes is what every page stays below, whatever the texts in it.
+const pageBytes = 50 << 10
+
+// shrinker is a page that can do with less: with fewer rows, of which the others are on the next page, or with shorter texts.
+// It says whether it did. Texts of users are as long as the API lets them be, and longer as HTML.
+type shrinker interface{ shrink() bool }
+
 // render sends a page. It is made whole first: what fails is a clean 500 and never half a page.
 func (q *request) render(status int, name string, page any) {
 	var b bytes.Buffer
 	t := q.templates[name]
 	err := fmt.Errorf("no template %q", name)
-	if t != nil {
-		err = t.ExecuteTemplate(&b, "layout.html", page)
+	for t != nil {
+		b.Reset()
+		if err = t.ExecuteTemplate(&b, "layout.html", page); err != nil || b.Len() < pageBytes {
+			break
+		}
+		if s, ok := page.(shrinker); !ok || !s.shrink() {
+			break
+		}
 	}
 	h := q.w.Header()
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/keystile/keystile/admin/auth"
 )
 
-// maxForm bounds a form's body: the largest has a permission for each of a thousand resources.
+// maxForm bounds a form's body. The largest has a part of the permissions and, packed, those of thousands of resources.
 const maxForm = 1 << 20
 
 // request is one request for a page being answered. It belongs to one goroutine.
@@ -62,6 +62,11 @@ func (q *request) enter() error {
 				status: http.StatusBadRequest, title: "The form could not be read",
 				text: "It was not complete, or larger than this page takes. Nothing was done. Go back and send it again.",
 			}
+		}
+	}
+	if q.r.PostForm.Has(fieldAnother) {
+		for _, field := range []string{fieldVerification, fieldCode, fieldMethod} {
+			q.r.PostForm.Del(field)
 		}
 	}
 	q.visitor, err = q.Visitor(q.r)
@@ -196,6 +201,9 @@ func formFailure(err error) *formError {
 	}
 	if e.Code == "idempotency_key_reused" {
 		return &formError{Message: "This form was sent before with other values. Look it over and send it again."}
+	}
+	if e.Code == unprovenField { // the API's own text is for programs
+		return &formError{Param: unprovenField, Message: "A member came in under this e-mail address who has not shown that it is theirs. Have an invitation sent to it by e-mail, or make sure who they are, and tick the box below."}
 	}
 	switch e.Status {
 	case http.StatusBadRequest, http.StatusConflict, http.StatusPreconditionFailed:

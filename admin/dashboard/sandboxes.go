@@ -24,18 +24,34 @@ var (
 type sandboxesPage struct {
 	Page
 	Rows []api.Sandbox
+	More string
 	Name string
+}
+
+// shrink leaves rows to the next page.
+func (p *sandboxesPage) shrink() bool { return moreAfter(&p.Rows, &p.More, p.next) }
+
+func (p *sandboxesPage) next(s api.Sandbox) string {
+	return p.In(withQuery("sandboxes", "after", s.ID))
 }
 
 func (q *request) sandboxesPage() (*sandboxesPage, error) {
 	if q.scope.Account == "" || q.scope.Live() {
 		return nil, notFoundError()
 	}
-	rows, _, err := pages(q, "/v1/accounts/"+q.scope.Account+"/sandboxes", nil, 100, func(s api.Sandbox) string { return s.ID })
+	asked := url.Values{"limit": {"25"}}
+	if after := q.query("after"); after != "" {
+		asked.Set("starting_after", after)
+	}
+	list, err := ask[api.List[api.Sandbox]](q, get("/v1/accounts/"+q.scope.Account+"/sandboxes", asked))
 	if err != nil {
 		return nil, err
 	}
-	return &sandboxesPage{Page: q.page("Sandboxes", "sandboxes"), Rows: rows}, nil
+	p := &sandboxesPage{Page: q.page("Sandboxes", "sandboxes"), Rows: list.Data}
+	if list.HasMore {
+		p.More = p.next(list.Data[len(list.Data)-1])
+	}
+	return p, nil
 }
 
 func (q *request) showSandboxes() error {

@@ -2,6 +2,7 @@ package dashboard
 
 import (
 	"net/http"
+	"time"
 
 	"github.com/keystile/keystile/admin/api"
 )
@@ -16,18 +17,19 @@ type secretPage struct {
 	Example       string // a line for a shell that works, "" if there is none
 	NoteURL       string // where the note goes; "": there is none to make
 	Note          string
-	Next          string // where to go on
-	Notice2       string // what the API adds
+	Next          string    // where to go on
+	Notice2       string    // what the API adds
+	Until         time.Time // until when the key before it goes on; zero: there is none that does
 }
 
 // showSecret shows the token of a key that was just made or revealed.
-func (q *request) showSecret(k api.Key, heading, text string) error {
+func (q *request) showSecret(k api.Key, heading, text string, until time.Time) error {
 	if k.Sandbox != nil && q.scope.Sandbox == "" {
 		q.scope.Sandbox = *k.Sandbox
 	}
 	p := &secretPage{
 		Page: q.page(heading, "keys"), Heading: heading, Text: text, Name: k.Name, Label: "API key", Secret: string(k.Token), Note: k.Note,
-		Notice2: k.Notice,
+		Notice2: k.Notice, Until: until,
 	}
 	p.Next = p.In("keys")
 	if q.may("update_key") {
@@ -50,5 +52,5 @@ func (q *request) made(header http.Header, k api.Key, heading, text string) erro
 	if header.Get("Idempotent-Replayed") != "" {
 		return repeated()
 	}
-	return q.showSecret(k, heading, text)
+	return q.showSecret(k, heading, text, time.Time{})
 }

@@ -24,6 +24,14 @@ type tokensPage struct {
 	More               string
 	Name, Role, Limit  string
 	Expires, ExpiresAt string
+	One                string // id of the only one that is shown
+}
+
+// shrink leaves rows to the next page.
+func (p *tokensPage) shrink() bool { return moreAfter(&p.Rows, &p.More, p.next) }
+
+func (p *tokensPage) next(t api.AdminToken) string {
+	return p.To(withQuery("/tokens", "account", p.Scope.Account, "organization", p.Scope.Organization, "after", t.ID))
 }
 
 // roleChoices are the roles with what they may do.
@@ -40,7 +48,13 @@ func (tokensPage) Expiries() []choice { return expiryChoices }
 
 func (q *request) tokensPage() (*tokensPage, error) {
 	p := &tokensPage{Page: q.page("Admin tokens", "tokens"), Role: "developer"}
-	asked := url.Values{"limit": {"50"}}
+	p.Limit = q.scope.Owner()
+	if p.One = q.query("id"); p.One != "" { // one of them, that an event is about
+		t, err := ask[api.AdminToken](q, get("/v1/admin_tokens/"+url.PathEscape(p.One), nil))
+		p.Rows = []api.AdminToken{t}
+		return p, err
+	}
+	asked := url.Values{"limit": {"25"}}
 	if after := q.query("after"); after != "" {
 		asked.Set("starting_after", after)
 	}
@@ -48,9 +62,8 @@ func (q *request) tokensPage() (*tokensPage, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.Rows, p.Limit = list.Data, q.scope.Owner()
-	if list.HasMore {
-		p.More = p.To(withQuery("/tokens", "account", q.scope.Account, "organization", q.scope.Organization, "after", list.Data[len(list.Data)-1].ID))
+	if p.Rows = list.Data; list.HasMore {
+		p.More = p.next(list.Data[len(list.Data)-1])
 	}
 	return p, nil
 }

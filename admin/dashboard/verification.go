@@ -27,6 +27,7 @@ const (
 	fieldVerification = "_verification" // ver_…: the code that was sent
 	fieldCode         = "_code"         // the code as it was typed
 	fieldMethod       = "_method"       // how it was sent
+	fieldAnother      = "_another"      // the button for another code: the one before is forgotten
 )
 
 // codeFor is what a verification code is asked for.
@@ -155,7 +156,7 @@ func (q *request) noCode(title, why string) error {
 func (q *request) formFields() []formField {
 	var out []formField
 	for name, values := range q.r.PostForm {
-		if name == fieldVerification || name == fieldCode || name == fieldMethod || name == fieldOnce {
+		if name == fieldAnother || name == fieldVerification || name == fieldCode || name == fieldMethod || name == fieldOnce {
 			continue
 		}
 		for _, v := range values {

@@ -22,7 +22,8 @@ var functions = template.FuncMap{
 	"millis":   millis,
 	"size":     size,
 	"sentence": sentence,
-	"setter":   setter,
+	"brief":    func(s string) string { return shorten(s, 80) },
+	"line":     func(s string) string { return shorten(s, 160) },
 }
 
 // when is a moment: UTC as it stands, and the viewer's own zone where scripts run. The text is of digits and our own words.

@@ -23,14 +23,31 @@ var doneWebhookDeleted = notice("webhook_deleted", "The endpoint is deleted, and
 type webhooksPage struct {
 	Page
 	Rows                            []api.WebhookEndpoint
+	More                            string
 	Address, Description, Of, Limit string
 }
 
 func (q *request) webhooksPage() (*webhooksPage, error) {
 	p := &webhooksPage{Page: q.page("Webhooks", "webhooks"), Of: "*", Limit: q.scope.Owner()}
-	var err error
-	p.Rows, _, err = pages(q, "/v1/webhook_endpoints", nil, 100, func(w api.WebhookEndpoint) string { return w.ID })
-	return p, err
+	asked := url.Values{"limit": {"25"}}
+	if after := q.query("after"); after != "" {
+		asked.Set("starting_after", after)
+	}
+	list, err := ask[api.List[api.WebhookEndpoint]](q, get("/v1/webhook_endpoints", asked))
+	if err != nil {
+		return nil, err
+	}
+	if p.Rows = list.Data; list.HasMore {
+		p.More = p.next(list.Data[len(list.Data)-1])
+	}
+	return p, nil
+}
+
+// shrink leaves rows to the next page.
+func (p *webhooksPage) shrink() bool { return moreAfter(&p.Rows, &p.More, p.next) }
+
+func (p *webhooksPage) next(w api.WebhookEndpoint) string {
+	return p.To(withQuery("/webhooks", "account", p.Scope.Account, "organization", p.Scope.Organization, "after", w.ID))
 }
 
 func (q *request) showWebhooks() error {
@@ -64,14 +81,9 @@ func (q *request) createWebhook() error {
 		return q.show("webhooks", p)
 	}
 	if header.Get("Idempotent-Replayed") != "" {
-		return repeated()
+		return repeatedSecret()
 	}
-	p := &secretPage{
-		Page: q.page("Your new webhook", "webhooks"), Heading: "Save the signing secret", Name: w.URL, Label: "Signing secret of", Secret: string(w.Secret),
-		Text: "This is the only time that it is shown. Your endpoint checks the signature of each delivery with it.",
-	}
-	p.Next = p.To("/webhooks/" + w.ID)
-	return q.show("secret", p)
+	return q.showWebhookSecret(w, "Save the signing secret", "This is the only time that it is shown. Your endpoint checks the signature of each delivery with it.")
 }
 
 // webhookPage is one endpoint with what was sent to it.
@@ -79,27 +91,48 @@ type webhookPage struct {
 	Page
 	Endpoint   api.WebhookEndpoint
 	Deliveries []api.WebhookDelivery
+	More       string
+}
+
+// shrink leaves deliveries to the next page.
+func (p *webhookPage) shrink() bool { return moreAfter(&p.Deliveries, &p.More, p.next) }
+
+func (p *webhookPage) next(d api.WebhookDelivery) string {
+	return p.To(withQuery("/webhooks/"+p.Endpoint.ID, "account", p.Scope.Account, "organization", p.Scope.Organization, "after", d.ID))
 }
 
 func (q *request) showWebhook() error {
-	path := "/v1/webhook_endpoints/" + url.PathEscape(q.r.PathValue("id"))
-	w, err := ask[api.WebhookEndpoint](q, get(path, nil))
+	p, err := q.webhookPage()
 	if err != nil {
 		return err
 	}
-	p := &webhookPage{Page: q.page("Webhook", "webhooks"), Endpoint: w}
-	list, err := ask[api.List[api.WebhookDelivery]](q, get(path+"/deliveries", url.Values{"limit": {"50"}}))
-	if err != nil {
-		return err
-	}
-	p.Deliveries = list.Data
 	return q.show("webhook", p)
 }
 
+func (q *request) webhookPage() (*webhookPage, error) {
+	w, err := ask[api.WebhookEndpoint](q, get(q.webhookPath(), nil))
+	if err != nil {
+		return nil, err
+	}
+	p := &webhookPage{Page: q.page("Webhook", "webhooks"), Endpoint: w}
+	asked := url.Values{"limit": {"25"}}
+	if after := q.query("after"); after != "" {
+		asked.Set("starting_after", after)
+	}
+	list, err := ask[api.List[api.WebhookDelivery]](q, get(q.webhookPath()+"/deliveries", asked))
+	if err != nil {
+		return nil, err
+	}
+	if p.Deliveries = list.Data; list.HasMore {
+		p.More = p.next(list.Data[len(list.Data)-1])
+	}
+	return p, nil
+}
+
 func (q *request) deleteWebhook() error {
-	c := call{method: http.MethodDelete, path: "/v1/webhook_endpoints/" + url.PathEscape(q.r.PathValue("id"))}
+	c := call{method: http.MethodDelete, path: q.webhookPath()}
 	if _, err := ask[api.Deleted](q, c); err != nil {
 		return err
 	}
-	return q.seeOther("/webhooks", doneWebhookDeleted)
+	return q.seeOther(q.about("/webhooks"), doneWebhookDeleted)
 }

@@ -1,8 +1,9 @@
 // Command chart makes the README's table and chart from the results of bench/system.
 //
-//	go run ./bench/chart bench/results.json
+//	go run ./bench/chart bench/results.json README.md
 //
-// It writes bench/results.md and bench/results.svg beside the file.
+// It writes bench/results.md and bench/results.svg beside the file, and the first scenario's table between the marks in the
+// README.
 package main
 
 import (
@@ -18,7 +19,7 @@ import (
 type results struct {
 	Machine   string     `json:"machine"`
 	Taken     string     `json:"taken"`
-	Rounds    int        `json:"rounds"`
+	Seconds   float64    `json:"seconds"`
 	Scenarios []scenario `json:"scenarios"`
 }
 
@@ -26,6 +27,9 @@ type scenario struct {
 	Name        string    `json:"name"`
 	Keys        int       `json:"keys"`
 	Connections int       `json:"connections"`
+	Rate        int       `json:"rate"`
+	Rounds      int       `json:"rounds"`
+	Elsewhere   spread    `json:"elsewhere"`
 	Subjects    []subject `json:"subjects"`
 }
 
@@ -47,18 +51,24 @@ type spread struct {
 	High   float64 `json:"high"`
 }
 
+// The marks in the README between which the table stands.
+const (
+	beginMark = "<!-- bench/chart: begin -->\n"
+	endMark   = "<!-- bench/chart: end -->\n"
+)
+
 func main() {
-	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: chart RESULTS.json")
+	if len(os.Args) < 2 || len(os.Args) > 3 {
+		fmt.Fprintln(os.Stderr, "usage: chart RESULTS.json [README.md]")
 		os.Exit(2)
 	}
-	if err := run(os.Args[1]); err != nil {
+	if err := run(os.Args[1], os.Args[2:]); err != nil {
 		fmt.Fprintln(os.Stderr, "chart:", err)
 		os.Exit(1)
 	}
 }
 
-func run(path string) error {
+func run(path string, readmes []string) error {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return err
@@ -67,26 +77,63 @@ func run(path string) error {
 	if err := json.Unmarshal(text, &r); err != nil {
 		return fmt.Errorf("reading %s: %w", path, err)
 	}
+	if len(r.Scenarios) == 0 {
+		return fmt.Errorf("%s has no scenario", path)
+	}
 	stem := strings.TrimSuffix(path, filepath.Ext(path))
-	if err := os.WriteFile(stem+".md", []byte(r.table()), 0o644); err != nil {
+	var all strings.Builder
+	all.WriteString(r.heading())
+	for i := range r.Scenarios {
+		all.WriteString(r.Scenarios[i].table())
+	}
+	if err := os.WriteFile(stem+".md", []byte(all.String()), 0o644); err != nil {
 		return err
 	}
-	return os.WriteFile(stem+".svg", []byte(r.chart()), 0o644)
+	if err := os.WriteFile(stem+".svg", []byte(r.chart()), 0o644); err != nil {
+		return err
+	}
+	for _, readme := range readmes {
+		if err := r.writeInto(readme); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// table is in Markdown, one for each scenario.
-func (r *results) table() string {
+// writeInto puts the first scenario's table between the marks of a README.
+func (r *results) writeInto(readme string) error {
+	text, err := os.ReadFile(readme)
+	if err != nil {
+		return err
+	}
+	before, rest, begins := strings.Cut(string(text), beginMark)
+	_, after, ends := strings.Cut(rest, endMark)
+	if !begins || !ends {
+		return fmt.Errorf("%s has no place for the table: %s", readme, strings.TrimSpace(beginMark))
+	}
+	return os.WriteFile(readme, []byte(before+beginMark+r.heading()+r.Scenarios[0].table()+endMark+after), 0o644)
+}
+
+func (r *results) heading() string {
+	return fmt.Sprintf("Taken on %s on %s: medians of interleaved rounds of %.0f s, with their range. Ratios are against plain Caddy in the same round; CPU time is that of the server's processes.\n",
+		r.Taken, r.Machine, r.Seconds)
+}
+
+// table is in Markdown.
+func (s *scenario) table() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "Taken on %s on %s: medians of %d interleaved rounds, with their range. Ratios are against plain Caddy in the same round.\n", r.Taken, r.Machine, r.Rounds)
-	for i := range r.Scenarios {
-		s := &r.Scenarios[i]
-		fmt.Fprintf(&b, "\n**%s** (%d keys, %d connections)\n\n| | CPU per request | against Caddy | requests/s | against Caddy | p50 | p99 | resident |\n|---|---|---|---|---|---|---|---|\n", s.Name, s.Keys, s.Connections)
-		for k := range s.Subjects {
-			u := &s.Subjects[k]
-			fmt.Fprintf(&b, "| %s | %.0f µs | %.2f (%.2f–%.2f) | %.0f | %.2f (%.2f–%.2f) | %.1f ms | %.1f ms | %.0f MB |\n", u.Name, u.CPU.Median,
-				u.CPURatio.Median, u.CPURatio.Low, u.CPURatio.High, u.PerSecond.Median, u.RateRatio.Median, u.RateRatio.Low, u.RateRatio.High,
-				u.P50.Median, u.P99.Median, u.Memory.Median)
-		}
+	load := "as many requests as the server takes"
+	if s.Rate > 0 {
+		load = fmt.Sprintf("%d requests a second, latency from when each was due", s.Rate)
+	}
+	fmt.Fprintf(&b, "\n**%s**: %d keys, %d connections, %s; %d rounds, in which others took %.0f %% of the machine's CPU time (%.0f to %.0f)\n\n"+
+		"| | CPU per request | against Caddy | requests/s | against Caddy | p50 | p99 | p99 against Caddy | resident |\n|---|---|---|---|---|---|---|---|---|\n",
+		s.Name, s.Keys, s.Connections, load, s.Rounds, s.Elsewhere.Median*100, s.Elsewhere.Low*100, s.Elsewhere.High*100)
+	for k := range s.Subjects {
+		u := &s.Subjects[k]
+		fmt.Fprintf(&b, "| %s | %.0f µs | %.2f (%.2f–%.2f) | %.0f | %.2f (%.2f–%.2f) | %.1f ms | %.1f ms | %.2f (%.2f–%.2f) | %.0f MB |\n", u.Name, u.CPU.Median,
+			u.CPURatio.Median, u.CPURatio.Low, u.CPURatio.High, u.PerSecond.Median, u.RateRatio.Median, u.RateRatio.Low, u.RateRatio.High,
+			u.P50.Median, u.P99.Median, u.P99Ratio.Median, u.P99Ratio.Low, u.P99Ratio.High, u.Memory.Median)
 	}
 	return b.String()
 }
@@ -101,9 +148,6 @@ const (
 // chart shows the CPU time against plain Caddy in the first scenario, with the range as a line.
 func (r *results) chart() string {
 	var b strings.Builder
-	if len(r.Scenarios) == 0 {
-		return `<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1"/>` + "\n"
-	}
 	s := &r.Scenarios[0]
 	most := 1.0
 	for i := range s.Subjects {

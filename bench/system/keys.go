@@ -56,8 +56,8 @@ func token(n int) string {
 func (o *options) prepare(s *scenario) (*prepared, error) {
 	p := &prepared{
 		store: filepath.Join(o.dir, fmt.Sprintf("keys-%d.db", s.keys)), master: filepath.Join(o.dir, "master.key"),
-		catalog: filepath.Join(o.dir, "spec3.json"), requests: filepath.Join(o.dir, "requests.txt"),
-		nginx: filepath.Join(o.dir, "nginx.map"), haproxy: filepath.Join(o.dir, "haproxy.map"),
+		catalog: filepath.Join(o.dir, "spec3.json"), requests: filepath.Join(o.dir, fmt.Sprintf("requests-%d-%t-%d.txt", s.keys, s.zipf, s.bad)),
+		nginx: filepath.Join(o.dir, fmt.Sprintf("nginx-%d.map", s.keys)), haproxy: filepath.Join(o.dir, fmt.Sprintf("haproxy-%d.map", s.keys)),
 	}
 	if err := os.WriteFile(p.catalog, embedded.OpenAPISpec, 0o600); err != nil {
 		return nil, err
@@ -112,21 +112,23 @@ func (p *prepared) fillStore(keys int) (err error) {
 	}
 	p.account = accounts[len(accounts)-1]
 	rights := policy.NewPermissions(map[string]policy.Access{"charge": policy.AccessRead, "customer": policy.AccessRead, "price": policy.AccessRead, "line_item": policy.AccessRead})
-	const batch = 10_000
-	for at := 0; at < keys; at += batch {
-		rows := make([]keystore.ImportParams, 0, batch)
-		for i := at; i < min(at+batch, keys); i++ {
-			t := token(i)
-			rows = append(rows, keystore.ImportParams{
-				KeyParams: keystore.KeyParams{Account: accounts[i%len(accounts)], Kind: policy.KindRestricted, Mode: policy.ModeLive, Name: fmt.Sprint("service ", i%100), Permissions: rights},
-				Digest:    policy.DigestOf(t), Last4: t[len(t)-4:],
-			})
-		}
-		if _, err := store.ImportKeys(ctx, by, rows); err != nil {
+	m, err := store.BeginImport(by, false)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	for i := range keys {
+		t := token(i)
+		err := m.Add(i+1, &keystore.ImportParams{
+			KeyParams: keystore.KeyParams{Account: accounts[i%len(accounts)], Kind: policy.KindRestricted, Mode: policy.ModeLive, Name: fmt.Sprint("service ", i%100), Permissions: rights},
+			Digest:    policy.DigestOf(t), Last4: t[len(t)-4:],
+		})
+		if err != nil {
 			return err
 		}
 	}
-	return nil
+	_, err = m.Commit(ctx)
+	return err
 }
 
 // writeRequests draws the load.
@@ -165,8 +167,12 @@ func (p *prepared) writeMaps(keys int) error {
 	return nil
 }
 
+// writeLines writes a file that is the same in each run, unless it is there.
 func writeLines(path string, write func(*bufio.Writer)) error {
-	f, err := os.Create(path)
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), "unfinished-*")
 	if err != nil {
 		return err
 	}
@@ -176,5 +182,8 @@ func writeLines(path string, write func(*bufio.Writer)) error {
 		f.Close()
 		return err
 	}
-	return f.Close()
+	if err := f.Close(); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
 }

@@ -25,14 +25,17 @@ type driven struct {
 	refused, lost int64   // answers from 400 up; requests without an answer
 }
 
-// drive runs wrk. Where every key is good, every answer must be.
+// drive puts the scenario's load on the subject: as much as it takes, by wrk, or at a fixed rate.
 func drive(s *scenario, p *prepared, keyless bool, duration time.Duration) (*driven, error) {
+	if s.rate > 0 {
+		return drivePaced(s, p, keyless, duration)
+	}
 	script := p.requests + ".lua"
 	if err := os.WriteFile(script, []byte(loadScript), 0o600); err != nil {
 		return nil, err
 	}
 	cmd := exec.Command("wrk", "-t2", fmt.Sprintf("-c%d", s.connections), fmt.Sprintf("-d%ds", max(1, int(duration.Seconds()))), "-s", script, "http://"+siteAddress)
-	cmd.Env = append(os.Environ(), "BENCH_REQUESTS="+p.requests, fmt.Sprintf("BENCH_PACE=%d", s.pace.Milliseconds()))
+	cmd.Env = append(os.Environ(), "BENCH_REQUESTS="+p.requests)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return nil, fmt.Errorf("wrk (Debian's package of that name): %w\n%s", err, out)
@@ -44,15 +47,20 @@ func drive(s *scenario, p *prepared, keyless bool, duration time.Duration) (*dri
 		return nil, fmt.Errorf("wrk said nothing that can be read: %s", out)
 	}
 	d.seconds, d.p50, d.p99 = microseconds/1e6, p50/1e3, p99/1e3
+	return d, d.check(s, keyless)
+}
+
+// check demands an answer to every request, and a good one where every key is good.
+func (d *driven) check(s *scenario, keyless bool) error {
 	switch share := float64(d.refused) / float64(max(d.requests, 1)); {
 	case d.requests == 0 || d.lost > 0:
-		return nil, fmt.Errorf("%d requests, %d without an answer", d.requests, d.lost)
+		return fmt.Errorf("%d requests, %d without an answer", d.requests, d.lost)
 	case s.bad == 0 && d.refused > 0:
-		return nil, fmt.Errorf("%d of %d requests were refused", d.refused, d.requests)
+		return fmt.Errorf("%d of %d requests were refused", d.refused, d.requests)
 	case s.bad > 0 && !keyless && (share*100 < float64(s.bad)/2 || share*100 > float64(s.bad)*2):
-		return nil, fmt.Errorf("%.1f %% of the requests were refused, want about %d %%", share*100, s.bad)
+		return fmt.Errorf("%.1f %% of the requests were refused, want about %d %%", share*100, s.bad)
 	}
-	return d, nil
+	return nil
 }
 
 // churn makes ten keys and revokes ten each second, until the context ends.

@@ -1,5 +1,4 @@
 -- The load: one request after the other from the file, each thread beginning elsewhere.
-local pace = tonumber(os.getenv("BENCH_PACE") or "0")
 local started = 0
 
 function setup(thread)
@@ -22,12 +21,6 @@ end
 function request()
 	at = at % #requests + 1
 	return requests[at]
-end
-
-if pace > 0 then
-	function delay()
-		return pace
-	end
 end
 
 function done(summary, latency, requests)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -56,12 +57,15 @@ http {
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
-	p, err := start(dir, "nginx", []string{"-c", path}, nil, "http://"+backendAddress)
+	backend, err = start(dir, "nginx", []string{"-c", path}, nil, "http://"+backendAddress)
 	if err != nil {
 		return nil, fmt.Errorf("the backend (Debian's package nginx): %w", err)
 	}
-	return p.stop, nil
+	return backend.stop, nil
 }
+
+// backend is the running one.
+var backend *process
 
 // process is a running server.
 type process struct {
@@ -154,7 +158,7 @@ func (p *process) memory() (total float64) {
 }
 
 // measure runs one subject under the load of the scenario.
-func (o *options) measure(s *subject, sc *scenario, p *prepared) (*sample, error) {
+func (o *options) measure(s *subject, sc *scenario, p *prepared) (*Sample, error) {
 	dir := filepath.Join(o.dir, "run")
 	if err := os.RemoveAll(dir); err != nil {
 		return nil, err
@@ -179,14 +183,36 @@ func (o *options) measure(s *subject, sc *scenario, p *prepared) (*sample, error
 	if sc.churn && strings.HasPrefix(s.name, "keystile") {
 		go churn(ctx, p.account)
 	}
-	before := server.cpu()
+	before, others := server.cpu(), elsewhere(server)
+	began := time.Now()
 	done, err := drive(sc, p, s.keyless, o.duration)
 	if err != nil {
 		return nil, err
 	}
 	spent := server.cpu() - before
-	return &sample{
-		rate: float64(done.requests) / done.seconds, cpu: float64(spent.Microseconds()) / float64(done.requests),
-		p50: done.p50, p99: done.p99, memory: server.memory(),
+	busy := (elsewhere(server) - others).Seconds() / time.Since(began).Seconds() / float64(runtime.NumCPU())
+	return &Sample{
+		Rate: float64(done.requests) / done.seconds, CPU: float64(spent.Microseconds()) / float64(done.requests),
+		P50: done.p50, P99: done.p99, Memory: server.memory(), Elsewhere: max(0, busy),
 	}, nil
+}
+
+// elsewhere is the CPU time that the machine has spent so far on anything but the server, the backend, and the load.
+func elsewhere(server *process) (total time.Duration) {
+	text, _ := os.ReadFile("/proc/stat")
+	line, _, _ := strings.Cut(string(text), "\n")
+	for i, field := range strings.Fields(line) {
+		if i == 0 || i == 4 || i == 5 || i > 8 { // the name, idle, waiting for disks, guests (which are in user)
+			continue
+		}
+		ticks, _ := strconv.ParseInt(field, 10, 64)
+		total += time.Duration(ticks) * (time.Second / 100)
+	}
+	for _, who := range []int{syscall.RUSAGE_SELF, syscall.RUSAGE_CHILDREN} { // the load at a fixed rate, and wrk
+		var used syscall.Rusage
+		if syscall.Getrusage(who, &used) == nil {
+			total -= time.Duration(used.Utime.Nano() + used.Stime.Nano())
+		}
+	}
+	return total - server.cpu() - backend.cpu()
 }

@@ -28,6 +28,9 @@ type subject struct {
 func subjects(s *scenario) []subject {
 	all := []subject{
 		{name: plain, keyless: true, start: caddy("", "reverse_proxy "+backendAddress)},
+		// What an operator can do without Keystile that it does by itself.
+		{name: "caddy, tuned", keyless: true, env: []string{"GOGC=400"}, start: caddy("log default {\nexclude http.handlers.reverse_proxy\n}",
+			"reverse_proxy "+backendAddress+" {\ntransport http {\nkeepalive_idle_conns_per_host 1024\n}\n}")},
 		{name: "caddy + access log", keyless: true, start: caddy("", "log {\noutput file {dir}/access.log\n}\nreverse_proxy "+backendAddress)},
 	}
 	if s.keys <= caddyMapKeys {
@@ -36,12 +39,10 @@ func subjects(s *scenario) []subject {
 	}
 	return append(all,
 		// Equal settings of Caddy and of Go.
-		subject{name: "keystile, reverse_proxy, equal", env: []string{"GOGC=100"}, start: keystile("", "keystile\nreverse_proxy "+backendAddress)},
+		subject{name: "keystile, reverse_proxy, equal", env: []string{"GOGC=100"}, start: keystile("", "keystile\nreverse_proxy "+backendAddress+
+			" {\ntransport http {\nkeepalive_idle_conns_per_host 32\n}\n}")},
 		// As shipped.
 		subject{name: "keystile, reverse_proxy", start: keystile("", "keystile\nreverse_proxy "+backendAddress)},
-		// With what the README advises for reverse_proxy.
-		subject{name: "keystile, reverse_proxy, tuned", start: keystile("log default {\nexclude http.handlers.reverse_proxy\n}",
-			"keystile\nreverse_proxy "+backendAddress+" {\ntransport http {\nkeepalive_idle_conns_per_host 1024\n}\n}")},
 		subject{name: "keystile, upstreams, equal", env: []string{"GOGC=100"}, start: keystile("", "keystile {\nupstreams {\nlive "+backendAddress+"\n}\n}")},
 		subject{name: "keystile, upstreams", start: keystile("", "keystile {\nupstreams {\nlive "+backendAddress+"\n}\n}")},
 		subject{name: "nginx + map + log", start: nginxWithMap},

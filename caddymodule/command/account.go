@@ -29,12 +29,14 @@ publishable, sandbox and live. 'key reveal' shows their tokens: the sandbox keys
 any number of times, the live secret key's once.`,
 		Example: `
   keystile account create "Example Shop"
-  keystile account create --name "Example Shop" --organization org_Vh2RnXs0K3mQb7Ty --default-api-version 2026-01-31`,
+  keystile account create --name "Example Shop" --organization org_Vh2RnXs0K3mQb7Ty --default-api-version 2026-01-31
+  keystile account create "Example Shop" --rate-limit live=200,sandbox=50`,
 	}
 	fs := cmd.Flags()
 	fs.String("name", "", "The `NAME`, if not given as the argument")
 	fs.String("organization", "", "Id of the `ORGANIZATION` that it belongs to")
 	fs.String("default-api-version", "", "API `VERSION` of requests that name none")
+	addAccountRate(fs)
 	return leaf(cmd, []string{"[NAME]"}, func(c *call) error {
 		name, err := c.nameArgument(0)
 		if err != nil {
@@ -43,6 +45,9 @@ any number of times, the live secret key's once.`,
 		req := body{"name": name}
 		req.setText(c.flags(), "organization", "organization", true)
 		req.setText(c.flags(), "default-api-version", "default_api_version", true)
+		if err := req.setAccountRate(c.flags()); err != nil {
+			return err
+		}
 		answer, err := c.do("POST", pathTo("accounts"), nil, req)
 		if err != nil {
 			return err
@@ -98,19 +103,24 @@ func accountGet() *cobra.Command {
 func accountEdit() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "edit ACCOUNT [flags]",
-		Short: "Changes an account's name, organization or default API version",
+		Short: "Changes an account's name, organization, default API version or rate limits",
 		Long: `
 Changes an account. Only what a flag names is changed; an empty --organization
 takes the account out of its organization, an empty --default-api-version removes
-the default.`,
+the default. --rate-limit replaces the limits of both modes: one that it does not
+name is as the configuration says.`,
 		Example: `
   keystile account edit acct_9fKq2LmZx81TnWvB --name "Example Shop (EU)"
-  keystile account edit acct_9fKq2LmZx81TnWvB --organization ""`,
+  keystile account edit acct_9fKq2LmZx81TnWvB --organization ""
+  keystile account edit acct_9fKq2LmZx81TnWvB --rate-limit live=200
+  keystile account edit acct_9fKq2LmZx81TnWvB --no-rate-limit`,
 	}
 	fs := cmd.Flags()
 	fs.String("name", "", "The new `NAME`")
 	fs.String("organization", "", "Id of the `ORGANIZATION` that it belongs to, or empty for none")
 	fs.String("default-api-version", "", "API `VERSION` of requests that name none, or empty for none")
+	addAccountRate(fs)
+	fs.Bool("no-rate-limit", false, "Limit its requests as the configuration says")
 	return leaf(cmd, []string{"ACCOUNT"}, func(c *call) error {
 		id, err := c.id(0, "acct_")
 		if err != nil {
@@ -120,6 +130,9 @@ the default.`,
 		patch.setText(c.flags(), "name", "name", false)
 		patch.setText(c.flags(), "organization", "organization", true)
 		patch.setText(c.flags(), "default-api-version", "default_api_version", true)
+		if err := patch.setAccountRate(c.flags()); err != nil {
+			return err
+		}
 		if len(patch) == 0 {
 			return errNothingToEdit
 		}
@@ -174,6 +187,7 @@ func (c *call) showAccount(a *api.Account) error {
 		field{"name", a.Name},
 		field{"organization", text(a.Organization)},
 		field{"default API version", text(a.DefaultAPIVersion)},
+		field{"rate limit", rateText(a.RateLimit)},
 		field{"default sandbox", a.DefaultSandbox},
 		field{"connections", strings.Join(a.Connections, " ")},
 		field{"created", moment(&a.CreatedAt)},

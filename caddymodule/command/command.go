@@ -34,6 +34,7 @@ func commands() []caddycmd.Command {
 		explainCommand(),
 		catalogCommand(),
 		scanCommand(),
+		masterKeyCommand(),
 		storeCommand(),
 		backupCommand(),
 		restoreCommand(),

@@ -169,6 +169,7 @@ func (c *call) showKey(k *api.Key) error {
 		field{"created by", k.CreatedBy},
 		field{"expires", expiryText(k)},
 		field{"last used", strings.TrimSpace(moment(k.LastUsedAt) + " " + text(k.LastUsedIP))},
+		field{"rate limit", keyRateText(k.RateLimit)},
 		field{"metadata", pairText(k.Metadata)},
 		field{"rotated next", scheduleText(k.Rotation.Schedule)},
 		field{"replaces", text(k.Rotation.Predecessor)},

@@ -86,6 +86,7 @@ func addKeyFlags(fs *pflag.FlagSet) {
 	fs.StringArray("origin", nil, "`ORIGIN` that may use a publishable key, such as https://shop.example; repeatable")
 	fs.String("expires-at", "", "`TIME` when the key ends, as 2027-01-31T12:00:00Z")
 	fs.String("expire-in", "", "`DURATION` from now after which the key ends, as 24h or 90d")
+	fs.String("rate-limit", "", "`N` requests a second for this key alone, in place of its account's limit")
 	fs.StringArray("metadata", nil, "`NAME=VALUE` to keep with the key; repeatable")
 }
 
@@ -94,6 +95,7 @@ func addNoLimitFlags(fs *pflag.FlagSet) {
 	fs.Bool("no-ip-restriction", false, "Let the key be used from any address")
 	fs.Bool("no-origin-restriction", false, "Let the key be used from any origin")
 	fs.Bool("no-expiry", false, "Let the key never end")
+	fs.Bool("no-rate-limit", false, "Let the key draw on its account's limit")
 	fs.Bool("no-metadata", false, "Remove all metadata")
 }
 
@@ -115,6 +117,9 @@ func (b body) setKey(c *call) error {
 		return err
 	}
 	if err := b.setExpiry(c); err != nil {
+		return err
+	}
+	if err := b.setKeyRate(fs); err != nil {
 		return err
 	}
 	return b.setMetadata(fs)

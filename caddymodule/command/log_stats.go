@@ -152,7 +152,21 @@ func (c *call) showLogStats(s *api.RequestLogStats) {
 		field{"damaged files", nonzero(s.SetAside)},
 		field{"on disk", byteText(s.Bytes)},
 		field{"files", strconv.Itoa(s.Files)},
+		field{"database", backlogText(s.Backlog)},
 	)
+}
+
+// backlogText is how far a log in a database is behind.
+func backlogText(b *api.RequestLogBacklog) string {
+	switch {
+	case b == nil:
+		return ""
+	case b.DatabaseUp && b.Records == 0:
+		return "has all records"
+	case b.DatabaseUp:
+		return fmt.Sprintf("takes records; about %d (%s) are on their way", b.Records, byteText(b.Bytes))
+	}
+	return fmt.Sprintf("cannot be reached: about %d records (%s) wait, the oldest for %v", b.Records, byteText(b.Bytes), time.Duration(b.AgeSeconds)*time.Second)
 }
 
 // nonzero is a count that is worth a line only if there is one.

@@ -1,7 +1,9 @@
 package command
 
 import (
+	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"os"
@@ -18,10 +20,37 @@ import (
 )
 
 func storeCommand() caddycmd.Command {
-	return group("store", "Copies the key store from one kind of backend to another", `
+	return group("store", "Copies the key store, and makes master keys", `
 Copies the key store from one kind of backend to another, while the gateway is
-stopped.`,
-		storeCopy)
+stopped, and makes the master key that the gateways of a fleet share.`,
+		storeCopy, storeMasterKey)
+}
+
+func storeMasterKey() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "new-master-key [--base64]",
+		Short: "Prints a new master key",
+		Long: `
+Prints a new master key, to be kept where the gateways of a fleet find it: in a
+file with mode 0600 (master_key file), or in an environment variable (master_key
+env), for which --base64 writes it in one line. Nothing else is made or changed.
+A gateway of its own needs none: it makes one at its first start.`,
+		Example: `
+  (umask 077 && keystile store new-master-key > /etc/keystile/master.key)
+  keystile store new-master-key --base64 | vault kv put secret/keystile master-key=-`,
+	}
+	cmd.Flags().Bool("base64", false, "Write it in one line")
+	return leaf(cmd, nil, func(c *call) error {
+		text, err := keystore.NewMasterKeyset()
+		if err != nil {
+			return err
+		}
+		if oneLine, _ := c.flags().GetBool("base64"); oneLine {
+			text = []byte(base64.StdEncoding.EncodeToString(text))
+		}
+		c.out.linef("%s", bytes.TrimSpace(text))
+		return nil
+	})
 }
 
 func storeCopy() *cobra.Command {

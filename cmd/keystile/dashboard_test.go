@@ -420,7 +420,18 @@ func TestDashboardInBrowser(t *testing.T) {
 // keyNamed is the id of the account's newest live key with a name that is in use.
 func (b *dashboardBed) keyNamed(t *testing.T, account, name string) string {
 	t.Helper()
-	for _, k := range b.Admin.Keys(t, url.Values{"account": {account}, "mode": {"live"}, "status": {"active"}}) {
+	return b.keyIn(t, account, "live", name)
+}
+
+// sandboxKey is keyNamed for sandbox mode.
+func (b *dashboardBed) sandboxKey(t *testing.T, account, name string) string {
+	t.Helper()
+	return b.keyIn(t, account, "sandbox", name)
+}
+
+func (b *dashboardBed) keyIn(t *testing.T, account, mode, name string) string {
+	t.Helper()
+	for _, k := range b.Admin.Keys(t, url.Values{"account": {account}, "mode": {mode}, "status": {"active"}}) {
 		if k.Name == name {
 			return k.ID
 		}

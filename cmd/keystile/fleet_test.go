@@ -2,6 +2,8 @@ package main_test
 
 import (
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,6 +23,7 @@ const fleetLimit = 90 * time.Second
 // fleetBed is three gateways on one database, and a backend behind all of them.
 type fleetBed struct {
 	server  *pgtest.Server
+	dsn     string
 	backend *gatetest.Backend
 	nodes   []*fleetMember
 	killing atomic.Bool // nodes are killed under load
@@ -44,11 +47,17 @@ func newFleet(t *testing.T, options string) *fleetBed {
 		}
 	})
 	f := &fleetBed{server: server, backend: gatetest.NewBackend(t, "echo")}
-	dsn, master := server.Database(t), filepath.Join(t.TempDir(), "master.key")
+	f.addThree(t, server.Database(t), options)
+	return f
+}
+
+func (f *fleetBed) addThree(t *testing.T, dsn, options string) {
+	t.Helper()
+	f.dsn = dsn
+	master := filepath.Join(t.TempDir(), "master.key")
 	for range 3 {
 		f.add(t, dsn, master, options)
 	}
-	return f
 }
 
 func (f *fleetBed) add(t *testing.T, dsn, master, options string) {
@@ -115,6 +124,37 @@ func (m *fleetMember) list(t *testing.T) []listedNode {
 	}
 	m.Admin.Do(t, "GET", "/v1/nodes", nil, &page)
 	return page.Data
+}
+
+// metric is a gauge of the gateway.
+func (m *fleetMember) metric(t *testing.T, name string) float64 {
+	t.Helper()
+	return m.anyMetric(t, "caddy_keystile_"+name)
+}
+
+// anyMetric is a gauge of the process, as Caddy's endpoint for metrics has it.
+func (m *fleetMember) anyMetric(t *testing.T, name string) float64 {
+	t.Helper()
+	answer, err := http.Get("http://" + m.AdminAddr + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if value, ok := strings.CutPrefix(strings.TrimSpace(line), name+" "); ok {
+			n, err := strconv.ParseFloat(value, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+	}
+	t.Fatalf("there is no metric %s", name)
+	return 0
 }
 
 // id is the node's own name.

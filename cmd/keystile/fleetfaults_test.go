@@ -136,6 +136,9 @@ func TestFleetCutOff(t *testing.T) {
 			t.Errorf("a node that was cut off for too long answers %d %s", status, code)
 		}
 		m.Admin.Do(t, "GET", "/v1/keys/"+good.ID, nil, nil) // who has the machine can still look
+		if age := m.metric(t, "store_staleness_seconds"); age < 4 {
+			t.Errorf("a node that was cut off for longer than four seconds counts %v", age)
+		}
 		for _, n := range m.list(t) {
 			if n.Self && n.Status != "stale" {
 				t.Errorf("a node that was cut off for too long lists itself as %s", n.Status)
@@ -147,6 +150,14 @@ func TestFleetCutOff(t *testing.T) {
 	}
 	for _, m := range f.nodes {
 		m.becomes(t, good.Token, 200)
+		for deadline := time.Now().Add(fleetLimit); m.metric(t, "store_staleness_seconds") >= 4 || m.metric(t, "nodes_live") != 3; time.Sleep(20 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("a node that serves again counts as stale, or does not see three nodes")
+			}
+		}
+		if own, behind := m.metric(t, "store_revision"), m.metric(t, "store_behind_revisions"); own < 4 || behind != 0 {
+			t.Errorf("a node that serves again is at revision %v, %v behind", own, behind)
+		}
 	}
 }
 

@@ -9,11 +9,12 @@ import (
 
 // A gateway's garbage is short-lived and its live heap small: collecting it four times less often than Go does by itself
 // takes a good tenth off its CPU time. With many keys in memory the same factor would cost gigabytes, so that it falls as
-// the live heap grows; the garbage that may lie about is gcHeadroom, or as much as there is of the live heap.
+// the live heap grows; the garbage that may lie about is gcHeadroom, or as much as there is of the live heap. More would not
+// pay: keys that nobody asks for cost a collection next to nothing, and memory that is touched for the first time does.
 const (
 	gcMost     = 400
 	gcLeast    = 100 // Go's default
-	gcHeadroom = 1 << 30
+	gcHeadroom = 1 << 28
 	gcInterval = 5 * time.Second // between two looks at the live heap
 )
 

@@ -55,6 +55,21 @@ func awaitMetric(t *testing.T, g *gatetest.Gateway, name string, want int) {
 	}
 }
 
+// awaitAccounted waits until every record is stored or counted as dropped.
+func awaitAccounted(t *testing.T, g *gatetest.Gateway) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		m := readMetrics(t, g)
+		if m[appendedMetric] > 0 && m[appendedMetric] == m[storedMetric]+m[droppedMetric] {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Errorf("%d records appended, %d stored, %d dropped, %d queued", m[appendedMetric], m[storedMetric], m[droppedMetric], m[queuedMetric])
+			return
+		}
+	}
+}
+
 // The counts of the request log.
 const (
 	appendedMetric = "caddy_keystile_request_log_appended_total"
@@ -78,7 +93,12 @@ type overloaded struct {
 
 func newOverloaded(t *testing.T) *overloaded {
 	t.Helper()
-	o := &overloaded{Gateway: gatetest.New(t), backend: gatetest.NewBackend(t, "echo")}
+	return newOverloadedOn(t, gatetest.New(t))
+}
+
+func newOverloadedOn(t *testing.T, g *gatetest.Gateway) *overloaded {
+	t.Helper()
+	o := &overloaded{Gateway: g, backend: gatetest.NewBackend(t, "echo")}
 	var sites strings.Builder
 	site := func(word string) string {
 		port := gatetest.FreePort(t)

@@ -95,13 +95,13 @@ func contents(t *testing.T, s *keystore.Store) map[string]any {
 	return all
 }
 
-// keyValue is a key as text: all its fields, also those that are not exported, but for the address of its usage.
+// keyValue is a key as text: all its fields, also those that are not exported, but for what belongs to one process.
 func keyValue(k keystore.Key) string {
 	v := reflect.ValueOf(k)
 	text := ""
 	for i := range v.NumField() {
 		switch name := v.Type().Field(i).Name; name {
-		case "usage":
+		case "usage", "version":
 		case "Principal":
 			p := k.Principal
 			text += fmt.Sprintf("rights %v %v %v;", p.Permissions.Map(), p.ConnectedPermissions.Map(), p.Networks.Strings())

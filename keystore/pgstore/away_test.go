@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -209,7 +210,8 @@ func TestKillDatabaseDuringWrites(t *testing.T) {
 		ended  bool
 	}
 	acknowledged := map[string]*made{}
-	for round := range 4 {
+	for range 4 {
+		var written atomic.Int32
 		results := make(chan func(), 10_000)
 		stop := make(chan struct{})
 		ended := make(chan struct{})
@@ -230,11 +232,12 @@ func TestKillDatabaseDuringWrites(t *testing.T) {
 					results <- func() { acknowledged[keys[2].ID] = m }
 					if _, err := s.DeleteKey(ctx, by, keys[2].ID); err == nil {
 						results <- func() { m.ended = true }
+						written.Add(1)
 					}
 				}
 			}()
 		}
-		time.Sleep(time.Duration(50+37*round) * time.Millisecond)
+		until(t, "the nodes wrote", func() bool { return written.Load() >= 5 })
 		if err := server.Kill(); err != nil {
 			t.Fatal(err)
 		}

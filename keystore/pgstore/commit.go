@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/keystile/keystile/internal/postgres"
 	"github.com/keystile/keystile/keystore"
 )
 
@@ -32,13 +33,13 @@ func (s *Store) Commit(ctx context.Context, c *keystore.Commit) error {
 		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
 		_ = tx.Rollback(undo)
-		if lost(err) || errors.Is(err, keystore.ErrStale) {
+		if postgres.Lost(err) || errors.Is(err, keystore.ErrStale) {
 			return keystore.ErrStale
 		}
 		return s.unchanged(err)
 	}
 	switch err := tx.Commit(ctx); {
-	case lost(err):
+	case postgres.Lost(err):
 		return keystore.ErrStale
 	case err != nil:
 		return s.named(err)
@@ -54,7 +55,7 @@ func (s *Store) unchanged(err error) error {
 
 func (s *Store) commit(ctx context.Context, tx pgx.Tx, c *keystore.Commit) error {
 	batch := new(pgx.Batch)
-	s.queueLimits(batch)
+	queueLimits(batch)
 	if !c.Turn {
 		batch.Queue(lockTurn)
 	}
@@ -124,7 +125,7 @@ func (s *Store) Turn(ctx context.Context) (done func(), err error) {
 		_ = tx.Rollback(ctx) // else the server ends it
 	}
 	batch := new(pgx.Batch)
-	s.queueLimits(batch)
+	queueLimits(batch)
 	batch.Queue(lockTurn)
 	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
 		done()
@@ -134,11 +135,11 @@ func (s *Store) Turn(ctx context.Context) (done func(), err error) {
 }
 
 // queueLimits queues what a writing transaction asks of the server for itself.
-func (s *Store) queueLimits(batch *pgx.Batch) {
+func queueLimits(batch *pgx.Batch) {
 	batch.Queue(fmt.Sprintf(`SET LOCAL idle_in_transaction_session_timeout = %d`, orphanTime.Milliseconds()))
-	if s.durable.Load() {
-		batch.Queue(`SET LOCAL synchronous_commit = on`)
-	}
+	// A server that would acknowledge what is not durable yet is asked for more. It is asked each time: another one may stand in
+	// its place by now.
+	batch.Queue(`SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit', true) = 'off'`)
 }
 
 // queueRows queues rows of a commit. The last one of several with the same id counts, as in a table.
@@ -170,7 +171,7 @@ func (s *Store) Head(ctx context.Context) (head keystore.Head, err error) {
 		return head, err
 	}
 	err = scanHead(s.pool.QueryRow(ctx, `SELECT revision, events, hash FROM keystile_head FOR UPDATE`), &head)
-	if state(err) == stateReadOnly { // a standby has no commits of its own
+	if postgres.State(err) == postgres.ReadOnly { // a standby has no commits of its own
 		err = scanHead(s.pool.QueryRow(ctx, `SELECT revision, events, hash FROM keystile_head`), &head)
 	}
 	return head, s.named(err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -85,7 +86,7 @@ func describe(t *testing.T, s *keystore.Store) string {
 		}
 		for _, k := range rows {
 			found, _ := s.Lookup(&k.Digest)
-			fmt.Fprintln(&b, k.ID, k.Account, k.Name, k.Mask, k.Deleted, k.Principal.Ended, k.Successor, k.Revision, found == k)
+			fmt.Fprintln(&b, k.ID, k.Account, k.Name, k.Mask, k.Deleted, k.Principal.Ended, k.Successor, k.Revision, reflect.DeepEqual(found, k))
 			after = k.ID
 		}
 		if !more {

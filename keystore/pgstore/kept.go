@@ -88,7 +88,7 @@ func (s *Store) Keep(ctx context.Context, put []keystore.KeptRow, remove []strin
 	}
 	return s.named(pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
 		batch := new(pgx.Batch)
-		s.queueLimits(batch)
+		queueLimits(batch)
 		if len(remove) > 0 {
 			batch.Queue(`DELETE FROM keystile_kept WHERE id = ANY ($1::text[])`, remove)
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -53,14 +54,22 @@ func (s *Store) Load(ctx context.Context, row func(keystore.Row) error) (head ke
 			if err := rows.Scan(&table, &r.ID, &data); err != nil {
 				return err
 			}
-			if table < 0 || table > math.MaxUint8 {
-				return errors.New("a row is of an impossible table")
+			var err error
+			if r.Table, err = tableOf(table); err != nil {
+				return err
 			}
-			r.Table, r.Data = keystore.Table(table), data
+			r.Data = data
 			return row(r)
 		})
 	})
 	return head, err
+}
+
+func tableOf(number int16) (keystore.Table, error) {
+	if number < 0 || number > math.MaxUint8 {
+		return 0, errors.New("a row is of an impossible table")
+	}
+	return keystore.Table(number), nil
 }
 
 // Events calls event for a range of events.
@@ -114,8 +123,61 @@ func (s *Store) eventBatch(ctx context.Context, query string, first, last uint64
 	})
 }
 
-// Changes calls rows for what was written after a revision. It is one statement, and so of one moment.
+// Changes calls rows for what was written after a revision.
 func (s *Store) Changes(ctx context.Context, after uint64, rows func([]keystore.Row) error) (head keystore.Head, err error) {
+	if err := s.prepare(ctx); err != nil {
+		return head, err
+	}
+	few, whole, err := s.fewChanges(ctx, after, &head)
+	switch {
+	case err != nil:
+		return head, s.named(err)
+	case !whole:
+		return s.manyChanges(ctx, after, rows)
+	case len(few) > 0:
+		err = rows(few)
+	}
+	return head, err
+}
+
+// fewChanges reads a change or some in one go, since others wait for it. whole is false if there are more than that.
+func (s *Store) fewChanges(ctx context.Context, after uint64, head *keystore.Head) (batch []keystore.Row, whole bool, err error) {
+	found, err := s.pool.Query(ctx, `SELECT h.revision, h.events, h.hash, (SELECT count(*) FROM keystile_stages WHERE revision > $1), r.tbl, r.id, r.data
+		FROM keystile_head h LEFT JOIN (SELECT tbl, id, data, revision FROM keystile_rows WHERE revision > $1 ORDER BY revision LIMIT $2) r ON true
+		ORDER BY r.revision`, int64(after), batchSize+1)
+	if err != nil {
+		return nil, false, err
+	}
+	defer found.Close()
+	stages, seen := int64(0), false
+	for found.Next() {
+		var table *int16
+		var id *string
+		var data []byte
+		if err := scanHead(found, head, &stages, &table, &id, &data); err != nil {
+			return nil, false, err
+		}
+		seen = true
+		if id == nil {
+			continue // there is no row
+		}
+		r := keystore.Row{ID: *id, Data: data}
+		if r.Table, err = tableOf(*table); err != nil {
+			return nil, false, err
+		}
+		batch = append(batch, r)
+	}
+	if err := found.Err(); err != nil {
+		return nil, false, err
+	}
+	if !seen {
+		return nil, false, errors.New("the head is missing")
+	}
+	return batch, stages == 0 && len(batch) <= batchSize, nil
+}
+
+// manyChanges hands on what an import has brought, or what was missed in a long absence, batch after batch.
+func (s *Store) manyChanges(ctx context.Context, after uint64, rows func([]keystore.Row) error) (head keystore.Head, err error) {
 	err = s.readTx(ctx, func(tx pgx.Tx) error {
 		if err := scanHead(tx.QueryRow(ctx, `SELECT revision, events, hash FROM keystile_head`), &head); err != nil {
 			return err
@@ -130,7 +192,10 @@ func (s *Store) Changes(ctx context.Context, after uint64, rows func([]keystore.
 			if err := found.Scan(&table, &r.ID, &r.Data); err != nil {
 				return err
 			}
-			r.Table = keystore.Table(table)
+			var err error
+			if r.Table, err = tableOf(table); err != nil {
+				return err
+			}
 			if batch = append(batch, r); len(batch) < batchSize {
 				return nil
 			}
@@ -142,14 +207,36 @@ func (s *Store) Changes(ctx context.Context, after uint64, rows func([]keystore.
 		if err := each(ctx, tx, `SELECT tbl, id, data FROM keystile_rows WHERE revision > $1 ORDER BY revision`, add, int64(after)); err != nil {
 			return err
 		}
+		ahead, looked := head.Revision, time.Now()
 		err := each(ctx, tx, `SELECT r.tbl, r.id, r.data FROM keystile_stages s JOIN keystile_rows r ON r.stage = s.id
-			WHERE s.revision > $1`, add, int64(after))
+			WHERE s.revision > $1`, func(found pgx.Rows) error {
+			if err := add(found); err != nil || len(batch) > 0 || time.Since(looked) < lookAheadInterval {
+				return err
+			}
+			err := s.lookAhead(ctx, &ahead, rows)
+			looked = time.Now()
+			return err
+		}, int64(after))
 		if err == nil && len(batch) > 0 {
 			err = rows(batch)
 		}
 		return err
 	})
 	return head, err
+}
+
+// lookAheadInterval is how long those who revoke a key wait for an import that is being handed on.
+const lookAheadInterval = 50 * time.Millisecond
+
+// lookAhead hands on what was committed after a revision while older rows are still on their way, if it is little.
+func (s *Store) lookAhead(ctx context.Context, after *uint64, rows func([]keystore.Row) error) error {
+	var head keystore.Head
+	few, whole, err := s.fewChanges(ctx, *after, &head)
+	if err != nil || !whole || len(few) == 0 {
+		return err
+	}
+	*after = head.Revision
+	return rows(few)
 }
 
 // Meta is a small value, nil if there is none.

@@ -31,7 +31,7 @@ func (s *Store) Stage(ctx context.Context, stage keystore.Stage, rows []keystore
 	}
 	return s.named(pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
 		batch := new(pgx.Batch)
-		s.queueLimits(batch)
+		queueLimits(batch)
 		batch.Queue(`INSERT INTO keystile_stages (id, touched) VALUES ($1, now()) ON CONFLICT (id) DO UPDATE SET touched = now()`, stage.ID)
 		// No ON CONFLICT: ids are new, and a row that is part of the store must never go back into a stage.
 		batch.Queue(`INSERT INTO keystile_rows (tbl, id, data, revision, stage)

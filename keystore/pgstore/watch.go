@@ -2,10 +2,12 @@ package pgstore
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/keystile/keystile/internal/postgres"
 	"github.com/keystile/keystile/keystore"
 )
 
@@ -19,6 +21,10 @@ const (
 	// listenRetry is how long a listener that failed waits before it tries again.
 	listenRetry = 2 * time.Second
 )
+
+// lazily makes the transaction that it stands in one that does not wait for the disk, or for a standby, when it commits. It is
+// for what a crash may undo.
+const lazily = `set_config('synchronous_commit', 'off', true)`
 
 // hint tells the others that the head has moved. It never waits: a hint that is lost costs a quarter of a second.
 func (s *Store) hint() {
@@ -39,9 +45,11 @@ func (s *Store) tell() {
 		case <-s.hints:
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), watchTimeout)
-		_, err := s.pool.Exec(ctx, `SELECT pg_notify($1, '')`, channel)
+		// NOTIFY commits, and waits for the disk as any commit does: half of the way of a revocation would be that wait. A hint
+		// that a crash loses is no loss.
+		_, err := s.pool.Exec(ctx, `SELECT `+lazily+`, pg_notify($1, '')`, channel)
 		cancel()
-		if state(err) == stateUndefinedFunction {
+		if postgres.State(err) == postgres.UndefinedFunction {
 			<-s.stop
 			return
 		}
@@ -75,11 +83,18 @@ func (s *Store) Watch(ctx context.Context, seen func(keystore.Sighting, error)) 
 	}
 }
 
-// Look reads the head, and finds out of when it is.
-func (s *Store) Look(ctx context.Context) (at keystore.Sighting, err error) {
+// Look reads the head, and finds out of when it is. What it meets decides whether anything else is tried: a server that has
+// vanished without a word would keep everybody waiting, one after the other.
+func (s *Store) Look(ctx context.Context) (keystore.Sighting, error) {
 	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
 	defer cancel()
-	if err := s.prepare(ctx); err != nil {
+	at, err := s.look(ctx)
+	s.down.Store(errors.Is(err, keystore.ErrAway))
+	return at, err
+}
+
+func (s *Store) look(ctx context.Context) (at keystore.Sighting, err error) {
+	if err := s.setUp(ctx); err != nil {
 		return at, err
 	}
 	at.At = time.Now()

@@ -23,6 +23,10 @@
 		button.textContent = "Live tail";
 		say(text);
 	};
+	const end = text => {
+		stop(text);
+		state.append(element("a", "Sign in again", { href: button.dataset.signin }));
+	};
 	const add = r => {
 		const tr = document.createElement("tr"), th = document.createElement("th"), link = document.createElement("a"), path = element("code", `${r.method ?? ""} ${r.path ?? ""}`);
 		th.scope = "row";
@@ -52,8 +56,11 @@
 		say("Live: waiting for requests.");
 		source.addEventListener("request_log", e => add(JSON.parse(e.data)));
 		source.addEventListener("gap", () => say("Some requests were too fast to show. The list has them all."));
-		source.addEventListener("error", () => {
-			if (source?.readyState === EventSource.CLOSED) stop("The connection has ended. Reload the page, and sign in if it asks you to.");
+		source.addEventListener("error", e => {
+			// What the server says before it ends the stream comes as an event with data; what the browser says has none.
+			const code = e.data && JSON.parse(e.data).error?.code;
+			if (code === "authentication_required") end("Your session has ended, and the live tail with it. ");
+			else if (source?.readyState === EventSource.CLOSED) end("The live tail has ended. If your session has, too: ");
 			else say("Connecting again…");
 		});
 	});

@@ -38,6 +38,14 @@ document.addEventListener("keydown", e => {
 	menus.forEach(m => { if (m.open) { m.open = false; m.querySelector("summary").focus(); } });
 });
 
+// on a narrow screen the list of pages is one line: the one that is open is scrolled into it
+const here = document.querySelector(".side [aria-current]"), side = here?.closest(".side");
+const showHere = () => { side.scrollLeft += here.getBoundingClientRect().left + here.offsetWidth / 2 - innerWidth / 2; };
+if (side) {
+	showHere();
+	addEventListener("resize", showHere);
+}
+
 // fields that count only with another one's value
 each("[data-when]", part => {
 	const [name, value] = part.dataset.when.split("=");
@@ -79,5 +87,18 @@ each("[data-filter]", filter => {
 			if (radio) radio.checked = true;
 		});
 		sum();
+	});
+});
+
+// a part of a large table: the server sums up what is chosen in all parts
+each("[data-paged]", table => {
+	const form = table.closest("form"), list = form.querySelector("[data-summary]");
+	let turn = 0;
+	table.addEventListener("change", async () => {
+		const mine = ++turn, body = new URLSearchParams(new FormData(form));
+		body.set("again", "summary");
+		const answer = await fetch(form.action, { method: "POST", body });
+		const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("[data-summary]");
+		if (mine === turn && fresh) list.replaceChildren(...fresh.children);
 	});
 });

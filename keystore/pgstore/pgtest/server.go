@@ -42,6 +42,11 @@ type Server struct {
 
 // New prepares and starts a server. Its owner calls Close.
 func New() (*Server, error) {
+	return start((*Server).init)
+}
+
+// start starts a server on a data directory that fill makes.
+func start(fill func(*Server) error) (*Server, error) {
 	bin, err := findBin()
 	if err != nil {
 		return nil, err
@@ -50,7 +55,10 @@ func New() (*Server, error) {
 	if s.dir, err = os.MkdirTemp("", "keystile-pg-"); err != nil {
 		return nil, err
 	}
-	if err := s.init(); err != nil {
+	if err = s.prepare(); err == nil {
+		err = fill(s)
+	}
+	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(s.dir))
 	}
 	if err := s.Start(); err != nil {
@@ -79,8 +87,8 @@ func major(path string) int {
 	return n
 }
 
-// init makes the data directory. The server refuses to run as root: then it runs as somebody else.
-func (s *Server) init() (err error) {
+// prepare finds what a server needs beside its data. It refuses to run as root: then it runs as somebody else.
+func (s *Server) prepare() (err error) {
 	if os.Getuid() == 0 {
 		if s.as, err = somebody(); err != nil {
 			return err
@@ -89,6 +97,15 @@ func (s *Server) init() (err error) {
 			return err
 		}
 	}
+	if s.Port, err = freePort(); err != nil {
+		return err
+	}
+	s.out, err = os.Create(filepath.Join(s.dir, "log"))
+	return err
+}
+
+// init makes an empty data directory.
+func (s *Server) init() error {
 	password := filepath.Join(s.dir, "password")
 	if err := os.WriteFile(password, []byte(Password), 0o644); err != nil { //nolint:gosec // the server's own user reads it
 		return err
@@ -97,11 +114,7 @@ func (s *Server) init() (err error) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("initdb: %w\n%s", err, out)
 	}
-	if s.Port, err = freePort(); err != nil {
-		return err
-	}
-	s.out, err = os.Create(filepath.Join(s.dir, "log"))
-	return err
+	return nil
 }
 
 func somebody() (*syscall.Credential, error) {
@@ -202,11 +215,22 @@ func (s *Server) Database(tb testing.TB) string {
 // Stop ends the server: fast is a clean stop that cuts off whoever is connected.
 func (s *Server) Stop() error { return s.signal(syscall.SIGINT) }
 
-// Kill ends the server as a power cut would, as far as processes go.
+// Kill ends the server as a power cut would, as far as processes go: SIGKILL for all of them. Its next start recovers.
 func (s *Server) Kill() error {
-	// Its children are told first: they outlive the postmaster by a moment otherwise, and the next start finds them.
-	return s.signal(syscall.SIGQUIT)
+	if s.cmd == nil {
+		return nil
+	}
+	kill(s.cmd.Process)
+	<-s.done
+	s.cmd = nil
+	return nil
 }
+
+// Pause makes the server stand still, as a network that has failed does: it refuses nobody, and answers nobody.
+func (s *Server) Pause() error { return signalAll(s.cmd.Process, syscall.SIGSTOP) }
+
+// Continue ends a pause.
+func (s *Server) Continue() error { return signalAll(s.cmd.Process, syscall.SIGCONT) }
 
 func (s *Server) signal(sig syscall.Signal) error {
 	if s.cmd == nil {

@@ -1,6 +1,7 @@
 package gatetest
 
 import (
+	"encoding/base64"
 	"reflect"
 	"strings"
 	"testing"
@@ -65,6 +66,12 @@ func TestFindTokens(t *testing.T) {
 		{"imported spelling", "… sk_test_123 …", true},
 		{"imported spelling, as a Basic credential", "Basic c2tfdGVzdF8xMjM6", true},
 		{"publishable", "pk_live_x", false},
+		{"hex", "at 736b5f746573745f313233 in", true},
+		{"percent", "/?q=%73%6B%5F%74%65%73%74%5F%31%32%33", true},
+		{"turned around", "/321_tset_ks/", true},
+		{"JSON escapes", `"\u0073\u006b\u005f\u0074\u0065\u0073\u0074\u005f\u0031\u0032\u0033"`, true},
+		{"base64 of more, beginning elsewhere", base64.StdEncoding.EncodeToString([]byte("u:sk_test_123 and more")), true},
+		{"base64 of more, beginning elsewhere again", base64.URLEncoding.EncodeToString([]byte("k=v sk_test_123 and more")), true},
 	}
 	for _, tt := range tests {
 		err := findTokens("here", []byte(tt.text), known.list())

@@ -230,6 +230,15 @@ func (g *Gateway) Kill(tb testing.TB) {
 	g.cmd = nil
 }
 
+// PID is the number of the running process.
+func (g *Gateway) PID(tb testing.TB) int {
+	tb.Helper()
+	if g.cmd == nil {
+		tb.Fatal("the gateway does not run")
+	}
+	return g.cmd.Process.Pid
+}
+
 // Signal sends a signal to the process, as SIGSTOP.
 func (g *Gateway) Signal(tb testing.TB, sig syscall.Signal) {
 	tb.Helper()
@@ -296,4 +305,19 @@ func (g *Gateway) environ() []string {
 		"GOTRACEBACK=all",
 	}
 	return append(env, g.env...)
+}
+
+// Resident is how many bytes of memory the process holds, 0 where that cannot be told.
+func (g *Gateway) Resident() int {
+	if g.cmd == nil {
+		return 0
+	}
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", g.cmd.Process.Pid))
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := strings.Cut(string(text), "VmRSS:")
+	var kilobytes int
+	_, _ = fmt.Sscan(rest, &kilobytes)
+	return kilobytes << 10
 }

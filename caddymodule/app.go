@@ -150,6 +150,9 @@ func (a *App) take(config resolved) (err error) {
 	if a.run.settings.throttle, err = take(&a.run.held, poolKey{kind: "throttle"}, newThrottle); err != nil {
 		return err
 	}
+	if a.run.settings.resets, err = take(&a.run.held, poolKey{kind: "resets"}, newResets); err != nil {
+		return err
+	}
 	if a.run.settings.limiter, err = take(&a.run.held, poolKey{kind: "rate limits"}, newLimiter); err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ type exchange struct {
 	handler *Handler
 	gate    *gate
 	request *http.Request // as the next handler sees it
+	asked   *http.Request // as the server hands it out
 	record  *requestlog.Record
 	start   time.Time
 	called  time.Time           // when the next handler was called; zero: never

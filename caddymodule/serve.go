@@ -17,7 +17,7 @@ import (
 // ServeHTTP takes one request through the gateway: what only the gateway may say is removed from its headers, it is
 // judged, and answered or handed on. One record is written whatever happens, also if the next handler panics.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	x := &exchange{handler: h, gate: h.app.gate(), request: r}
+	x := &exchange{handler: h, gate: h.app.gate(), request: r, asked: r}
 	x.response.ResponseWriter, x.response.x = w, x
 	logged := h.access.begin(w, r)
 	if x.gate == nil {
@@ -54,10 +54,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	case d.Allowed():
 		err = x.forward(r, next)
 	default:
+		x.countReset()
 		err = x.deny()
 	}
 	returned = true
 	err = logged.settle(x, r, err)
+	x.letGo()
 	return err
 }
 
@@ -252,6 +254,7 @@ func (x *exchange) forward(r *http.Request, next caddyhttp.Handler) error {
 	if x.cancel != nil {
 		x.cancel(nil)
 	}
+	x.countReset()
 	if err == nil {
 		if !x.response.wrote {
 			x.stamp(x.response.Header()) // the server sends an empty 200

@@ -56,7 +56,7 @@ nothing is put in place.`),
 			fs.String("store", "", "`FILE` of the store (default: keystile/keys.db in Caddy's data directory)")
 			fs.String("master-key", "", "`FILE` of the master key (default: master.key in the same directory)")
 			fs.String("master-key-env", "", "The master key is in the environment variable `NAME`")
-			fs.String("master-key-kms", "", "The file of the master key is encrypted by the key `URI` of AWS KMS (default file: master.kms)")
+			fs.String("master-key-kms", "", "The file of the master key is encrypted by the key `URI` of AWS KMS (default: keystile/master.kms in Caddy's data directory)")
 			fs.Bool("check", false, "Read the backup through, and put nothing in place")
 			fs.Bool("force", false, "Move a store that is there aside")
 			fs.Bool("json", false, "Print what was found and done as JSON")
@@ -93,7 +93,7 @@ func (r *restore) chooseMaster() error {
 	file, _ := r.call.flags().GetString("master-key")
 	env, _ := r.call.flags().GetString("master-key-env")
 	uri, _ := r.call.flags().GetString("master-key-kms")
-	beside := func(name string) string { return filepath.Join(filepath.Dir(r.store), name) }
+	wrapped := filepath.Join(caddy.AppDataDir(), "keystile", "master.kms") // the configuration knows no other place for it
 	switch {
 	case env != "" && file+uri != "":
 		return misuse("--master-key-env does not go with --master-key or --master-key-kms: the master key is in one place")
@@ -103,11 +103,11 @@ func (r *restore) chooseMaster() error {
 		if err := awskms.Check(uri); err != nil {
 			return misuse("--master-key-kms: %v", err)
 		}
-		r.master = awskms.MasterKey(cmp.Or(file, beside("master.kms")), uri)
+		r.master = awskms.MasterKey(cmp.Or(file, wrapped), uri)
 	default:
-		r.master = keystore.MasterKeyFile(cmp.Or(file, beside("master.key")))
+		r.master = keystore.MasterKeyFile(cmp.Or(file, filepath.Join(filepath.Dir(r.store), "master.key")))
 		if file == "" {
-			r.wrapped = beside("master.kms")
+			r.wrapped = wrapped
 		}
 	}
 	return nil
@@ -118,7 +118,7 @@ type restore struct {
 	call         *call
 	store        string
 	master       keystore.MasterKey
-	wrapped      string // where a master key would be that a service has encrypted, if nothing was said of where it is
+	wrapped      string // where one would be that a service has encrypted, if nothing was said of where the master key is
 	check, force bool
 	report       restoreReport
 }

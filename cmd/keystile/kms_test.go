@@ -200,6 +200,8 @@ func TestRestoreUnderKMS(t *testing.T) {
 	kms.away.Store(false)
 	wants(t, g.Run(t, "restore", backup, "--check"), 0, "was not looked into: name its key with --master-key-kms")
 
+	elsewhere := filepath.Join(t.TempDir(), "keys.db") // the store may be, the keyset is not
+	wants(t, g.Run(t, "restore", backup, "--check", "--store", elsewhere, "--master-key-kms", uri), 0, "whole")
 	asked := kms.calls.Load()
 	wants(t, g.Run(t, "restore", backup, "--master-key-kms", uri), 0, "restored")
 	if kms.calls.Load() == asked {

@@ -7,6 +7,7 @@ BIN   ?= bin/keystile
 TOOLS := go tool -modfile=.ci/tools/go.mod
 FUZZTIME ?= 20s
 RECORDS ?= 2000000
+SEALED ?= 200000
 LOAD ?= 10s
 SOAK ?= 30m
 
@@ -43,6 +44,10 @@ bench-log: ## the request log with RECORDS (default two million) over ten days, 
 bench-fleet: ## three gateways on a PostgreSQL: 500 revocations under load, then a million keys (some minutes)
 	KEYSTILE_TEST_FLEET_ROUNDS=500 CGO_ENABLED=0 go test -count=1 -v -timeout 30m -run '^TestFleetRevocation$$' ./cmd/keystile
 	KEYSTILE_TEST_FLEET_KEYS=1000000 KEYSTILE_TEST_FLEET_LAGS=500 CGO_ENABLED=0 go test -count=1 -v -timeout 30m -run '^TestFleetManyKeys$$' ./cmd/keystile
+
+.PHONY: bench-rotation
+bench-rotation: ## rotate the master key of a running gateway with SEALED (default 200,000) sealed tokens
+	KEYSTILE_BENCH_SEALED=$(SEALED) CGO_ENABLED=0 go test -count=1 -timeout 30m -v -run '^TestMasterKeyRotateMany$$' ./cmd/keystile | grep -E 'accounts made|sealed anew|^(---|ok|FAIL)'
 
 .PHONY: bench-pglog
 bench-pglog: ## the request log in PostgreSQL with RECORDS over ten days

@@ -29,7 +29,7 @@ var rooms = []room{
 	{packages: "keystore", may: []string{"policy", "github.com/hashicorp/go-memdb", "github.com/dgraph-io/ristretto/v2/...", "go.uber.org/zap/...", "github.com/tink-crypto/tink-go/v2/..."}, never: []string{"net/http/..."}},
 	{packages: "keystore/boltstore", may: []string{"keystore", "go.etcd.io/bbolt/..."}, never: []string{"net/http/..."}},
 	{packages: "keystore/pgstore", may: []string{"keystore", "internal/postgres", "github.com/jackc/pgx/v5/..."}, never: []string{"net/http/..."}},
-	{packages: "keystore/awskms", may: []string{"github.com/tink-crypto/tink-go/v2/...", "github.com/tink-crypto/tink-go-awskms/v3/..."}, never: []string{"net/http/..."}},
+	{packages: "keystore/awskms", may: []string{"keystore", "github.com/tink-crypto/tink-go/v2/...", "github.com/tink-crypto/tink-go-awskms/v3/..."}, never: []string{"net/http/..."}},
 	{packages: "keystore/keystoretest", may: []string{"keystore", "policy", "github.com/tink-crypto/tink-go/v2/..."}, never: []string{"net/http/..."}},
 	{packages: "requestlog", may: []string{"go.uber.org/zap/...", "github.com/klauspost/compress/zstd"}, never: []string{"net/http/..."}},
 	{packages: "requestlog/otlp", may: []string{"requestlog", "go.uber.org/zap/...", "go.opentelemetry.io/otel/..."}, never: []string{"net/http/..."}},
@@ -39,7 +39,7 @@ var rooms = []room{
 	{packages: "admin/auth", may: []string{"keystore", "policy", "go.uber.org/zap/...", "golang.org/x/crypto/argon2", "golang.org/x/oauth2/...", "github.com/coreos/go-oidc/v3/...", "github.com/pquerna/otp/...", "github.com/boombuler/barcode/..."}},
 	{packages: "admin/notify", may: []string{"admin/auth", "admin/webhook", "policy", "go.uber.org/zap/...", "github.com/wneessen/go-mail/..."}},
 	{packages: "admin/...", may: []string{"admin/...", "keystore", "requestlog/...", "policy", "go.uber.org/zap/...", "github.com/danielgtaylor/huma/v2/..."}},
-	{packages: "caddymodule/...", may: []string{"caddymodule/...", "admin/...", "keystore/...", "requestlog/...", "policy/...", "github.com/caddyserver/caddy/v2/...", "github.com/prometheus/client_golang/prometheus/...", "github.com/go-jose/go-jose/v4", "go.uber.org/zap/...", "github.com/tink-crypto/tink-go/v2/tink", "github.com/dustin/go-humanize", "github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/net/...", "golang.org/x/term"}},
+	{packages: "caddymodule/...", may: []string{"caddymodule/...", "admin/...", "keystore/...", "requestlog/...", "policy/...", "github.com/caddyserver/caddy/v2/...", "github.com/prometheus/client_golang/prometheus/...", "github.com/go-jose/go-jose/v4", "go.uber.org/zap/...", "github.com/dustin/go-humanize", "github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/net/...", "golang.org/x/term"}},
 	{packages: "", may: []string{"caddymodule/..."}},
 	{packages: "cmd/keystile", may: []string{"", "github.com/caddyserver/caddy/v2/..."}},
 	// helpers of the tests from outside: never part of the program

@@ -118,6 +118,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	a.run.settings = settings{headers: config.headers, logger: ctx.Logger(), now: time.Now}
+	a.warnOfPasswords(a.run.settings.logger)
 	if a.run.settings.catalog, err = a.Catalog.compile(repl); err != nil {
 		return err
 	}

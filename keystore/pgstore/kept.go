@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/keystile/keystile/keystore"
 )
@@ -102,6 +103,29 @@ func (s *Store) Keep(ctx context.Context, put []keystore.KeptRow, remove []strin
 		}
 		return tx.SendBatch(ctx, batch).Close()
 	}))
+}
+
+// SwapKept gives kept values other Data, if they are what they were.
+func (s *Store) SwapKept(ctx context.Context, swaps []keystore.KeptSwap) ([]bool, error) {
+	if err := s.prepare(ctx); err != nil {
+		return nil, err
+	}
+	done := make([]bool, len(swaps))
+	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		batch := new(pgx.Batch)
+		queueLimits(batch)
+		for i, swap := range swaps {
+			batch.Queue(`UPDATE keystile_kept SET data = $3 WHERE id = $1 AND data = $2`, swap.ID, swap.Old, swap.Data).Exec(func(tag pgconn.CommandTag) error {
+				done[i] = tag.RowsAffected() == 1
+				return nil
+			})
+		}
+		return tx.SendBatch(ctx, batch).Close()
+	})
+	if err != nil {
+		return nil, s.named(err)
+	}
+	return done, nil
 }
 
 // Kept is one kept value, nil if there is none.

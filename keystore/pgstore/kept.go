@@ -109,6 +109,8 @@ func (s *Store) Kept(ctx context.Context, id string) (*keystore.KeptRow, error) 
 	if err := s.prepare(ctx); err != nil {
 		return nil, err
 	}
+	ctx, done := s.whileUp(ctx)
+	defer done()
 	r := keystore.KeptRow{ID: id}
 	var expires int64
 	err := s.pool.QueryRow(ctx, `SELECT expires, data FROM keystile_kept WHERE id = $1`, id).Scan(&expires, &r.Data)
@@ -142,6 +144,8 @@ func (s *Store) Claim(ctx context.Context, r keystore.KeptRow, now time.Time) (b
 	if err := s.prepare(ctx); err != nil {
 		return false, err
 	}
+	ctx, done := s.whileUp(ctx)
+	defer done()
 	data := r.Data
 	if data == nil {
 		data = []byte{}

@@ -1,0 +1,119 @@
+package pgstore_test
+
+import (
+	"crypto/sha256"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/keystile/keystile/keystore"
+	"github.com/keystile/keystile/keystore/pgstore"
+	"github.com/keystile/keystile/keystore/pgstore/pgtest"
+)
+
+// firstCommit is a commit on an empty store.
+func firstCommit() *keystore.Commit {
+	body := []byte("an event")
+	return &keystore.Commit{
+		Next:   keystore.Head{Revision: 1, Events: 1, Hash: sha256.Sum256(body)},
+		Rows:   []keystore.Row{{Table: 1, ID: "id", Data: []byte("row")}},
+		Events: []keystore.EventRow{{Seq: 1, Body: body}},
+	}
+}
+
+// TestDoubtAtAStandby: the answer to a commit is lost, and who answers next is a standby that is behind. It is not believed that
+// nothing was changed; the primary is, when it is there again.
+func TestDoubtAtAStandby(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	primary, replica := withReplica(t)
+	dsn := primary.Database(t)
+	way := newUnreliable(t, dsn)
+	s, err := pgstore.Open(ctx, way.dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	until(t, "the replica had the tables", func() bool {
+		_, err := pgtest.Text(replica.DSN("test1"), `SELECT revision::text FROM keystile_head`)
+		return err == nil
+	})
+	if _, err := pgtest.Text(replica.DSN("test1"), `SELECT pg_wal_replay_pause()::text`); err != nil {
+		t.Fatal(err)
+	}
+	c := firstCommit()
+	way.loseAnswer.Store(true)
+	if err := s.Commit(ctx, c); err == nil || errors.Is(err, keystore.ErrUnchanged) || errors.Is(err, keystore.ErrStale) {
+		t.Fatalf("a commit without an answer: %v, want one in doubt", err)
+	}
+	way.lead(t, replica.DSN("test1"))
+	for range 3 { // connections that were cut off are found out one by one
+		if head, err := s.Head(ctx); !errors.Is(err, keystore.ErrAway) {
+			t.Errorf("the standby is believed: %+v, %v", head, err)
+		}
+	}
+	way.lead(t, dsn)
+	until(t, "the primary has answered", func() bool {
+		head, err := s.Head(ctx)
+		if err == nil && head != c.Next {
+			t.Errorf("the head is %+v, want that of the commit", head)
+		}
+		return err == nil
+	})
+	// Nothing is in doubt any more: what a standby knows is an answer.
+	way.lead(t, replica.DSN("test1"))
+	until(t, "the standby has answered", func() bool { _, err := s.Head(ctx); return err == nil })
+}
+
+// TestDoubtWhereNobodyAsksToWrite: a primary whose sessions read by default can say what became of a commit.
+func TestDoubtWhereNobodyAsksToWrite(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	dsn := pgtest.Shared(t).Database(t)
+	writer, err := pgstore.Open(ctx, dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer writer.Close()
+	c := firstCommit()
+	if err := writer.Commit(ctx, c); err != nil {
+		t.Fatal(err)
+	}
+	reader, err := pgstore.Open(ctx, dsn+"&options=-c%20default_transaction_read_only%3Don")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	if head, err := reader.Head(ctx); err != nil || head != c.Next {
+		t.Errorf("the head is %+v, %v", head, err)
+	}
+}
+
+// TestSilentDatabase: a database that refuses nobody and answers nobody keeps the first change waiting for as long as one look at it,
+// and not for as long as a commit may take; what is said is that nothing was changed.
+func TestSilentDatabase(t *testing.T) {
+	t.Parallel()
+	server := ownServer(t)
+	s := joinFleet(t, server.Database(t), "a", nil)
+	ctx := t.Context()
+	if _, err := s.CreateOrganization(ctx, by, keystore.OrganizationParams{Name: "O"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	_, err := s.CreateOrganization(ctx, by, keystore.OrganizationParams{Name: "P"})
+	t.Logf("the first change is refused after %v", time.Since(began))
+	if keystore.CodeOf(err) != keystore.CodeUnavailable || !strings.Contains(err.Error(), "nothing was changed") {
+		t.Errorf("a change without an answer: %v, want unavailable, nothing was changed", err)
+	}
+	if err := server.Continue(); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the node could write again", func() bool {
+		_, err := s.CreateOrganization(ctx, by, keystore.OrganizationParams{Name: "Q"})
+		return err == nil
+	})
+}

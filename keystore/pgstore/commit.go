@@ -30,9 +30,7 @@ func (s *Store) Commit(ctx context.Context, c *keystore.Commit) error {
 	}
 	if err := s.commit(ctx, tx, c); err != nil {
 		// Nobody has said COMMIT, and nobody will: the server undoes the transaction, also if it does not hear of this.
-		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-		defer cancel()
-		_ = tx.Rollback(undo)
+		undo(ctx, tx)
 		if postgres.Lost(err) || errors.Is(err, keystore.ErrStale) {
 			return keystore.ErrStale
 		}
@@ -116,6 +114,13 @@ func (s *Store) commit(ctx context.Context, tx pgx.Tx, c *keystore.Commit) error
 	return err
 }
 
+// undo ends a transaction as if it had not been, and waits a moment for that.
+func undo(ctx context.Context, tx pgx.Tx) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	_ = tx.Rollback(ctx)
+}
+
 // lockTurn waits for who has the turn. The lock changes nothing, so that it is no reason for a transaction to fail.
 const lockTurn = `SELECT one FROM keystile_turn FOR UPDATE`
 
@@ -128,11 +133,7 @@ func (s *Store) Turn(ctx context.Context) (done func(), err error) {
 	if err != nil {
 		return nil, s.named(err)
 	}
-	done = func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-		defer cancel()
-		_ = tx.Rollback(ctx) // else the server ends it
-	}
+	done = func() { undo(ctx, tx) } // else the server ends it
 	batch := new(pgx.Batch)
 	queueLimits(batch)
 	batch.Queue(lockTurn)

@@ -86,22 +86,28 @@ func (s *Store) Keep(ctx context.Context, put []keystore.KeptRow, remove []strin
 	if err := s.prepare(ctx); err != nil {
 		return err
 	}
-	return s.named(pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		batch := new(pgx.Batch)
-		queueLimits(batch)
-		if len(remove) > 0 {
-			batch.Queue(`DELETE FROM keystile_kept WHERE id = ANY ($1::text[])`, remove)
+	batch := new(pgx.Batch)
+	queueLimits(batch)
+	if len(remove) > 0 {
+		batch.Queue(`DELETE FROM keystile_kept WHERE id = ANY ($1::text[])`, remove)
+	}
+	for _, r := range put {
+		data := r.Data
+		if data == nil {
+			data = []byte{}
 		}
-		for _, r := range put {
-			data := r.Data
-			if data == nil {
-				data = []byte{}
-			}
-			batch.Queue(`INSERT INTO keystile_kept (id, expires, data) VALUES ($1, $2, $3)
-				ON CONFLICT (id) DO UPDATE SET expires = excluded.expires, data = excluded.data`, r.ID, r.Expires.UnixMilli(), data)
-		}
-		return tx.SendBatch(ctx, batch).Close()
-	}))
+		batch.Queue(`INSERT INTO keystile_kept (id, expires, data) VALUES ($1, $2, $3)
+			ON CONFLICT (id) DO UPDATE SET expires = excluded.expires, data = excluded.data`, r.ID, r.Expires.UnixMilli(), data)
+	}
+	tx, err := s.begin(ctx, pgx.TxOptions{})
+	if err != nil {
+		return s.named(err)
+	}
+	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
+		undo(ctx, tx)
+		return s.named(err)
+	}
+	return s.named(tx.Commit(ctx))
 }
 
 // Kept is one kept value, nil if there is none.
@@ -144,8 +150,6 @@ func (s *Store) Claim(ctx context.Context, r keystore.KeptRow, now time.Time) (b
 	if err := s.prepare(ctx); err != nil {
 		return false, err
 	}
-	ctx, done := s.whileUp(ctx)
-	defer done()
 	data := r.Data
 	if data == nil {
 		data = []byte{}

@@ -112,6 +112,18 @@ func TestSilentDatabase(t *testing.T) {
 	if err := server.Continue(); err != nil {
 		t.Fatal(err)
 	}
+	until(t, "the node could claim again", func() bool { ok, err := s.ClaimAnswer(ctx, "caller", "before"); return ok && err == nil })
+	// Who comes with an Idempotency-Key claims it first, with all the time of their request; nothing stays claimed by it.
+	if err := server.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	if claimed, err := s.ClaimAnswer(ctx, "caller", "key"); claimed || err == nil {
+		t.Errorf("a claim without an answer: %v, %v", claimed, err)
+	}
+	if err := server.Continue(); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "what was given up could be claimed", func() bool { ok, err := s.ClaimAnswer(ctx, "caller", "key"); return ok && err == nil })
 	until(t, "the node could write again", func() bool {
 		_, err := s.CreateOrganization(ctx, by, keystore.OrganizationParams{Name: "Q"})
 		return err == nil

@@ -154,13 +154,21 @@ func (s *Store) Claim(ctx context.Context, r keystore.KeptRow, now time.Time) (b
 	if data == nil {
 		data = []byte{}
 	}
-	tag, err := s.pool.Exec(ctx, `INSERT INTO keystile_kept (id, expires, data) VALUES ($1, $2, $3)
-		ON CONFLICT (id) DO UPDATE SET expires = excluded.expires, data = excluded.data WHERE keystile_kept.expires <= $4`,
-		r.ID, r.Expires.UnixMilli(), data, now.UnixMilli())
+	// In a transaction that is begun first: a claim that is given up before the server answers at all leaves nothing behind.
+	tx, err := s.begin(ctx, pgx.TxOptions{})
 	if err != nil {
 		return false, s.named(err)
 	}
-	return tag.RowsAffected() == 1, nil
+	ctx, cancel := context.WithTimeout(ctx, orphanTime)
+	defer cancel()
+	tag, err := tx.Exec(ctx, `INSERT INTO keystile_kept (id, expires, data) VALUES ($1, $2, $3)
+		ON CONFLICT (id) DO UPDATE SET expires = excluded.expires, data = excluded.data WHERE keystile_kept.expires <= $4`,
+		r.ID, r.Expires.UnixMilli(), data, now.UnixMilli())
+	if err != nil {
+		undo(ctx, tx)
+		return false, s.named(err)
+	}
+	return tag.RowsAffected() == 1, s.named(tx.Commit(ctx))
 }
 
 // DropKept removes the values whose time was over before a moment.

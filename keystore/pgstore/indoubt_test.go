@@ -1,9 +1,11 @@
 package pgstore_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -128,4 +130,62 @@ func TestSilentDatabase(t *testing.T) {
 		_, err := s.CreateOrganization(ctx, by, keystore.OrganizationParams{Name: "Q"})
 		return err == nil
 	})
+}
+
+// behind is a store whose answer to a commit is lost, and which somebody else changes meanwhile; what it then reads of the events comes
+// from a server that has not heard of them yet.
+type behind struct {
+	keystore.Shared
+	meanwhile func() // nil: all is well
+	blind     atomic.Bool
+}
+
+func (b *behind) Commit(ctx context.Context, c *keystore.Commit) error {
+	err := b.Shared.Commit(ctx, c)
+	if meanwhile := b.meanwhile; meanwhile != nil && err == nil {
+		b.meanwhile = nil
+		meanwhile()
+		b.blind.Store(true)
+		return errors.New("the answer is lost")
+	}
+	return err
+}
+
+func (b *behind) Events(ctx context.Context, first, last uint64, backwards bool, event func(keystore.EventRow) error) error {
+	if b.blind.Load() {
+		return nil
+	}
+	return b.Shared.Events(ctx, first, last, backwards, event)
+}
+
+// TestDoubtBehindOthers: whether a commit in doubt happened is asked of the events, as others have committed on top of it. That its event
+// is not there yet is no proof that nothing was changed.
+func TestDoubtBehindOthers(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	dsn := pgtest.Shared(t).Database(t)
+	other := joinFleet(t, dsn, "other", nil)
+	b := new(behind)
+	s := joinFleet(t, dsn, "a", func(o *keystore.Options) {
+		b.Shared = o.Backend.(keystore.Shared)
+		o.Backend = b
+	})
+	b.meanwhile = func() {
+		if _, err := other.CreateOrganization(ctx, by, keystore.OrganizationParams{Name: "theirs"}); err != nil {
+			t.Error(err)
+		}
+	}
+	_, err := s.CreateOrganization(ctx, by, keystore.OrganizationParams{Name: "ours"})
+	if keystore.CodeOf(err) != keystore.CodeUnavailable || !strings.Contains(err.Error(), "cannot say whether") {
+		t.Errorf("a commit whose event is not found: %v, want one in doubt", err)
+	}
+	b.blind.Store(false)
+	until(t, "the node could write again", func() bool {
+		_, err := s.CreateOrganization(ctx, by, keystore.OrganizationParams{Name: "after"})
+		return err == nil
+	})
+	list, _, err := s.Snapshot().Organizations(keystore.Page{Limit: 10})
+	if err != nil || len(list) != 3 {
+		t.Errorf("the organizations are %v, %v; want three", list, err)
+	}
 }

@@ -46,6 +46,11 @@ func (w *responseWriter) WriteHeader(status int) {
 	if status < 100 || status > 999 {
 		status = http.StatusBadGateway // a backend may say "HTTP/1.1 000", and the server would panic over it
 	}
+	if status == http.StatusContinue {
+		if _, expected := w.x.request.Header["Expect"]; !expected {
+			return // nobody waits for it: the short way passes over it, too
+		}
+	}
 	if status >= 200 || status == http.StatusSwitchingProtocols {
 		w.begin(status)
 	}

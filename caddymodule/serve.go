@@ -255,6 +255,9 @@ func (x *exchange) forward(r *http.Request, next caddyhttp.Handler) error {
 		x.cancel(nil)
 	}
 	x.countReset()
+	if err == nil && !x.response.wrote && switchedUnasked(r) {
+		err = &backendFailure{http.StatusBadGateway, errSwitched}
+	}
 	if err == nil {
 		if !x.response.wrote {
 			x.stamp(x.response.Header()) // the server sends an empty 200

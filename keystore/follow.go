@@ -343,9 +343,13 @@ func (s *Store) committed(ctx context.Context, c *Commit, head Head) (happened b
 	if head.Events < first.Seq {
 		return false, nil
 	}
+	seen := false
 	err = s.backend.Events(ctx, first.Seq, first.Seq, false, func(e EventRow) error {
-		happened = sha256.Sum256(e.Body) == sha256.Sum256(first.Body)
+		seen, happened = true, sha256.Sum256(e.Body) == sha256.Sum256(first.Body)
 		return nil
 	})
+	if err == nil && !seen { // somebody else has answered than who knew the head, as a standby that is behind
+		err = fmt.Errorf("event %d is missing, and the head is at %d", first.Seq, head.Events)
+	}
 	return happened, err
 }

@@ -87,6 +87,7 @@ func (a *API) importKeyFile(c *call, in *importKeyFileInput, schema *huma.Schema
 	}
 	importer, err := a.Store.BeginImport(c.actor, in.DryRun)
 	if err != nil {
+		a.imports.wait(c, customer)
 		c.fail(err)
 		return
 	}

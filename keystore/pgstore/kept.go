@@ -87,22 +87,28 @@ func (s *Store) Keep(ctx context.Context, put []keystore.KeptRow, remove []strin
 	if err := s.prepare(ctx); err != nil {
 		return err
 	}
-	return s.named(pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		batch := new(pgx.Batch)
-		queueLimits(batch)
-		if len(remove) > 0 {
-			batch.Queue(`DELETE FROM keystile_kept WHERE id = ANY ($1::text[])`, remove)
+	batch := new(pgx.Batch)
+	queueLimits(batch)
+	if len(remove) > 0 {
+		batch.Queue(`DELETE FROM keystile_kept WHERE id = ANY ($1::text[])`, remove)
+	}
+	for _, r := range put {
+		data := r.Data
+		if data == nil {
+			data = []byte{}
 		}
-		for _, r := range put {
-			data := r.Data
-			if data == nil {
-				data = []byte{}
-			}
-			batch.Queue(`INSERT INTO keystile_kept (id, expires, data) VALUES ($1, $2, $3)
-				ON CONFLICT (id) DO UPDATE SET expires = excluded.expires, data = excluded.data`, r.ID, r.Expires.UnixMilli(), data)
-		}
-		return tx.SendBatch(ctx, batch).Close()
-	}))
+		batch.Queue(`INSERT INTO keystile_kept (id, expires, data) VALUES ($1, $2, $3)
+			ON CONFLICT (id) DO UPDATE SET expires = excluded.expires, data = excluded.data`, r.ID, r.Expires.UnixMilli(), data)
+	}
+	tx, err := s.begin(ctx, pgx.TxOptions{})
+	if err != nil {
+		return s.named(err)
+	}
+	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
+		undo(ctx, tx)
+		return s.named(err)
+	}
+	return s.named(tx.Commit(ctx))
 }
 
 // SwapKept gives kept values other Data, if they are what they were.
@@ -133,6 +139,8 @@ func (s *Store) Kept(ctx context.Context, id string) (*keystore.KeptRow, error) 
 	if err := s.prepare(ctx); err != nil {
 		return nil, err
 	}
+	ctx, done := s.whileUp(ctx)
+	defer done()
 	r := keystore.KeptRow{ID: id}
 	var expires int64
 	err := s.pool.QueryRow(ctx, `SELECT expires, data FROM keystile_kept WHERE id = $1`, id).Scan(&expires, &r.Data)
@@ -170,13 +178,21 @@ func (s *Store) Claim(ctx context.Context, r keystore.KeptRow, now time.Time) (b
 	if data == nil {
 		data = []byte{}
 	}
-	tag, err := s.pool.Exec(ctx, `INSERT INTO keystile_kept (id, expires, data) VALUES ($1, $2, $3)
-		ON CONFLICT (id) DO UPDATE SET expires = excluded.expires, data = excluded.data WHERE keystile_kept.expires <= $4`,
-		r.ID, r.Expires.UnixMilli(), data, now.UnixMilli())
+	// In a transaction that is begun first: a claim that is given up before the server answers at all leaves nothing behind.
+	tx, err := s.begin(ctx, pgx.TxOptions{})
 	if err != nil {
 		return false, s.named(err)
 	}
-	return tag.RowsAffected() == 1, nil
+	ctx, cancel := context.WithTimeout(ctx, orphanTime)
+	defer cancel()
+	tag, err := tx.Exec(ctx, `INSERT INTO keystile_kept (id, expires, data) VALUES ($1, $2, $3)
+		ON CONFLICT (id) DO UPDATE SET expires = excluded.expires, data = excluded.data WHERE keystile_kept.expires <= $4`,
+		r.ID, r.Expires.UnixMilli(), data, now.UnixMilli())
+	if err != nil {
+		undo(ctx, tx)
+		return false, s.named(err)
+	}
+	return tag.RowsAffected() == 1, s.named(tx.Commit(ctx))
 }
 
 // DropKept removes the values whose time was over before a moment.

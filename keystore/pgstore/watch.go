@@ -2,7 +2,6 @@ package pgstore
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -16,7 +15,9 @@ const (
 	channel = "keystile"
 	// watchInterval is how often the head is looked at whatever the hints say.
 	watchInterval = 250 * time.Millisecond
-	// watchTimeout bounds one look.
+	// lookTimeout bounds one look: a server that has not said within it where its head is answers nobody.
+	lookTimeout = 3 * time.Second
+	// watchTimeout bounds a hint, and the beginning of listening to them.
 	watchTimeout = 5 * time.Second
 	// listenRetry is how long a listener that failed waits before it tries again.
 	listenRetry = 2 * time.Second
@@ -86,10 +87,10 @@ func (s *Store) Watch(ctx context.Context, seen func(keystore.Sighting, error)) 
 // Look reads the head, and finds out of when it is. What it meets decides whether anything else is tried: a server that has
 // vanished without a word would keep everybody waiting, one after the other.
 func (s *Store) Look(ctx context.Context) (keystore.Sighting, error) {
-	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
 	at, err := s.look(ctx)
-	s.down.Store(errors.Is(err, keystore.ErrAway))
+	s.looked(err)
 	return at, err
 }
 

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/keystile/keystile/internal/settled"
 )
 
 // Limits on the answers that are kept. A new one that does not fit is refused rather than an older one forgotten.
@@ -97,14 +99,14 @@ func (s *Store) FindAnswer(ctx context.Context, caller, key string) (*Answer, er
 	ref, ok := s.answers.byID[id]
 	s.answers.mu.Unlock()
 	// Other nodes keep answers too, and this index does not know of them.
-	if s.shared == nil && (!ok || !s.now().Before(ref.expires)) {
+	if s.shared == nil && (!ok || !s.aged.Now().Before(ref.expires)) {
 		return nil, nil //nolint:nilnil // no answer is an answer
 	}
 	row, err := s.backend.Kept(ctx, id)
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("reading a kept answer: %w", err)
-	case row == nil, !s.now().Before(row.Expires):
+	case row == nil, !s.aged.Now().Before(row.Expires):
 		return nil, nil //nolint:nilnil // it expired at this very moment, or never was
 	case len(row.Data) < sha256.Size:
 		return nil, errors.New("a kept answer is cut off")
@@ -152,9 +154,26 @@ func (s *Store) loadAnswers(ctx context.Context) error {
 	return nil
 }
 
+// clockWait is how long a clock that jumps ahead must stay there before saved answers are over by it.
+const clockWait = time.Hour
+
+// watchClock begins to watch the clock: one that is ahead for a while must not destroy the answers by which a call is not made twice. It
+// goes on from the newest event.
+func (s *Store) watchClock(o *Options) {
+	s.aged = settled.New(settled.Options{
+		From: s.newest, Wait: clockWait, Now: o.Now, Elapsed: o.Elapsed,
+		Told: func(ahead time.Duration) {
+			if ahead > clockWait { // less is a quiet time
+				s.logger.Info("the clock is ahead of the newest event, or of the time that has passed; answers of idempotency keys are kept until it has stayed there",
+					zap.Duration("ahead", ahead), zap.Duration("for", clockWait))
+			}
+		},
+	})
+}
+
 // dropAnswers destroys the answers whose time is over.
 func (s *Store) dropAnswers() {
-	now := s.now()
+	now := s.aged.Now()
 	k := s.answers
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -173,6 +173,9 @@ func (s *Store) checkNewest(ctx context.Context, head Head) error {
 	err := s.backend.Events(ctx, head.Events, head.Events, false, func(e EventRow) error {
 		seen = sha256.Sum256(e.Body) == head.Hash
 		s.ids.seen(eventID(e.Body))
+		if newest, err := DecodeEvent(e.Body); err == nil && s.aged == nil {
+			s.newest = newest.Time
+		}
 		return nil
 	})
 	if err == nil && !seen {

@@ -1,6 +1,7 @@
 package pglog
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"sync"
@@ -115,6 +116,7 @@ func TestRetention(t *testing.T) {
 	for range 3 {
 		o := options(t, dsn)
 		o.Retention, o.Now = 8*dayLength, func() time.Time { return time.Unix(0, clock.Load()) }
+		o.Elapsed, o.serverNow = func() time.Duration { return time.Duration(clock.Load()) }, func(context.Context) (time.Time, error) { return o.Now(), nil }
 		stores = append(stores, open(t, o))
 	}
 	s := stores[0]
@@ -162,6 +164,50 @@ func TestRetention(t *testing.T) {
 	again := recordsOf(today, 100, 77)
 	write(t, stores[1], again)
 	until(t, "records of a dropped day arrive", func() bool { return stores[1].empty() && count() == 100 })
+}
+
+// TestNodeAheadDropsNothing: a node whose clock is ahead drops no day, however long it is so, if the database's clock says otherwise; nor does
+// it give up what waits in its journal. If both say so, days go once they have done so for a while.
+func TestNodeAheadDropsNothing(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.Shared(t).Database(t)
+	now := time.Now().UTC()
+	var ahead, database, passed atomic.Int64
+	o := options(t, dsn)
+	o.Retention = 30 * dayLength
+	o.Now = func() time.Time { return now.Add(time.Duration(ahead.Load() + passed.Load())) }
+	o.Elapsed = func() time.Duration { return time.Duration(passed.Load()) }
+	o.serverNow = func(context.Context) (time.Time, error) {
+		return now.Add(time.Duration(database.Load() + passed.Load())), nil
+	}
+	s := open(t, o)
+	write(t, s, recordsOf(now, 100, 1))
+	until(t, "records arrive", s.empty)
+	conn := connect(t, dsn)
+	pass := func(hours int) int64 {
+		for range hours {
+			passed.Add(int64(time.Hour))
+			if err := s.keep(t.Context()); err != nil {
+				t.Errorf("keep: %v", err)
+			}
+			s.dropAside()
+		}
+		return number(t, conn, `SELECT count(*) FROM keystile_log_records`)
+	}
+	ahead.Store(int64(40 * dayLength))
+	if n := pass(20); n != 100 {
+		t.Errorf("%d records are left after the node was ahead, want 100", n)
+	}
+	write(t, s, recordsOf(now, 50, 2))
+	until(t, "more records arrive", s.empty)
+	if n := s.Stats().Backlog.Expired; n != 0 {
+		t.Errorf("%d records were too old for a node that is ahead", n)
+	}
+	database.Store(int64(40 * dayLength))
+	if n := pass(5); n != 150 {
+		t.Errorf("%d records are left after both were ahead for a while, want 150", n)
+	}
+	until(t, "records are too old when both clocks stay there", func() bool { return pass(1) == 0 })
 }
 
 // TestPartitionDroppedByHand: an operator drops the table of a day and knows nothing of the row that says it is there. Records of that

@@ -16,6 +16,11 @@ import (
 // statusClientGone is what proxies write for a client that went away before the answer. It is never sent.
 const statusClientGone = 499
 
+// maxLine is how long a request line may be for its parts to stay in the record as they are: method, protocol, path and target
+// are cut out of it, and each keeps the whole line alive. The parts of a longer one are copied. Over HTTP/2 the target alone is
+// such a line; a rewrite before this handler makes another.
+const maxLine = 1 << 10
+
 // beginRecord notes what the client sent, before other handlers can change it.
 func (x *exchange) beginRecord(r *http.Request) {
 	rec := x.gate.log.NewRecord()
@@ -30,7 +35,9 @@ func (x *exchange) beginRecord(r *http.Request) {
 	if r.TLS != nil {
 		rec.TLS = tlsVersion(r.TLS.Version)
 	}
-	rec.Target = rawTarget(r)
+	var method string
+	method, rec.Target = received(r)
+	x.longLine = len(method)+len(rec.Target) > maxLine || len(r.Method)+len(r.RequestURI) > maxLine
 	if _, query, found := strings.Cut(rec.Target, "?"); found {
 		rec.Target, rec.Query = x.handler.capture.redactQuery(rec.Target, query)
 	} else if !strings.HasPrefix(rec.Target, "/") || strings.Contains(rec.Target, "#") {
@@ -86,6 +93,9 @@ func (x *exchange) endRecord(err error) {
 	}
 	if x.capture != nil {
 		x.endCapture(rec, err)
+	}
+	if x.longLine {
+		rec.Detach()
 	}
 	x.gate.log.Append(rec)
 }

@@ -48,6 +48,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	switch d := &x.verdict.decision; {
 	case d.Reason == policy.ReasonPreflight:
+		x.settleBody(x.response.Header())
 		h.cors.answerPreflight(&x.response, x.question.Origin)
 	case d.Allowed() && r.Method == http.MethodOptions && !d.Route.Known:
 		x.answerOptions()
@@ -253,8 +254,9 @@ func (x *exchange) forward(r *http.Request, next caddyhttp.Handler) error {
 		x.cancel(nil)
 	}
 	if err == nil {
-		if !x.response.wrote {
-			x.stamp(x.response.Header()) // the server sends an empty 200
+		if !x.response.wrote { // the server sends an empty 200
+			x.stamp(x.response.Header())
+			x.settleUnread(x.response.Header())
 		}
 		return nil
 	}

@@ -108,7 +108,9 @@ type Handler struct {
 	access  *accessLog
 	asserts *asserter // nil: the site does not sign
 	deny503 bool      // on_overload deny
-	capture *capturePlan
+
+	unreachable, unsigned *logLimit
+	capture               *capturePlan
 }
 
 // CaddyModule returns the Caddy module information.
@@ -153,6 +155,7 @@ func (h *Handler) compile(s *settings) (err error) {
 	h.names = newIdentityNames(s.headers.prefix)
 	h.keyName = textproto.CanonicalMIMEHeaderKey(h.KeyHeader)
 	h.deny503 = h.OnOverload == "deny"
+	h.unreachable, h.unsigned = new(logLimit), new(logLimit)
 	if h.capture, err = h.Capture.compile(h.keyName); err != nil {
 		return fmt.Errorf("capture: %w", err)
 	}

@@ -284,9 +284,7 @@ func (x *exchange) failed(err error) error {
 		x.stamp(x.response.Header())
 		return err // with its own status and text: the error routes may tell them apart
 	}
-	if c := x.gate.logger.Check(zap.ErrorLevel, "backend unavailable"); c != nil {
-		c.Write(zap.String("request_id", x.verdict.requestID), zap.Error(err))
-	}
+	x.complain(x.handler.unreachable, "backend unavailable", err)
 	return x.deny()
 }
 

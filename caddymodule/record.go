@@ -97,7 +97,26 @@ func (x *exchange) endRecord(err error) {
 	if x.longLine {
 		rec.Detach()
 	}
+	if x.called.IsZero() && x.anyone {
+		x.gate.log.AppendMinor(rec)
+		return
+	}
 	x.gate.log.Append(rec)
+}
+
+// byAnyone says whether anybody could have made the request that was judged: it has no key, or one that is public or has ended.
+// Strangers must not be able to take the room in the log that the requests of others need.
+func (x *exchange) byAnyone() bool {
+	key := x.verdict.key
+	return key == nil || key.Kind == policy.KindPublishable || x.verdict.decision.Reason == policy.ReasonAPIKeyExpired
+}
+
+// ready says whether the log has room for the record of this request.
+func (x *exchange) ready() bool {
+	if x.anyone {
+		return x.gate.log.ReadyForAnyone()
+	}
+	return x.gate.log.Ready()
 }
 
 // answered is the status that the client got, or gets once Caddy has dealt with the error.

@@ -26,7 +26,6 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	x.start = x.gate.now()
 	x.verdict.requestID = requestlog.NewID(x.start)
 	x.beginRecord(r)
-	overloaded := h.deny503 && !x.gate.log.Ready()
 
 	var err error
 	returned := false
@@ -42,8 +41,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}()
 
 	x.judge(r)
+	x.anyone = x.byAnyone()
 	x.publish(r)
-	if overloaded {
+	if h.deny503 && !x.ready() {
 		x.verdict.decision.Reason = policy.ReasonGatewayUnavailable
 	}
 	switch d := &x.verdict.decision; {

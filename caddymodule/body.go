@@ -66,7 +66,7 @@ func (x *exchange) settleBody(h http.Header) {
 }
 
 // settleUnread is settleBody for an answer of the next handler that comes, with these headers, before anybody has begun to read
-// the body: it is the answer of one that does not want it, as respond and error do, or the 502 of a proxy that reached nobody. A
+// the body: it is the answer of one that does not want it, as respond, or the 502 of a proxy that reached nobody. A
 // server that is told to do both at once (enable_full_duplex) leaves the body alone by itself.
 func (x *exchange) settleUnread(h http.Header) {
 	b := &x.body

@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -128,7 +129,7 @@ func TestNobodyWaitsForBodies(t *testing.T) {
 			answer, err := gatetest.ReadAnswer(in, method)
 			if err != nil || answer.Status != tt.status {
 				t.Errorf("%s with %q: got %v, %v, want %d", tt.line, body, answer, err, tt.status)
-			} else if _, err := gatetest.ReadAnswer(in, method); err != gatetest.ErrClosed {
+			} else if _, err := gatetest.ReadAnswer(in, method); !errors.Is(err, gatetest.ErrClosed) {
 				t.Errorf("%s with %q: the connection is still open: %v", tt.line, body, err)
 			}
 			conn.Close()

@@ -30,6 +30,8 @@ type exchange struct {
 	looked   bool           // the store was asked for a key
 	foreign  bool           // the presented token has a spelling of its own
 	denied   bool           // the answer is the gateway's own
+	anyone   bool           // anybody could have made this request
+	longLine bool           // the record's texts may be parts of a long request line
 	status   int            // to answer a denial with, if it is not the reason's own
 	aborted  bool           // the next handler panicked
 

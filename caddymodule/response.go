@@ -63,6 +63,9 @@ func (w *responseWriter) begin(status int) {
 	w.status = status
 	h := w.Header()
 	w.x.stamp(h)
+	if status != http.StatusSwitchingProtocols {
+		w.x.settleUnread(h)
+	}
 	if w.x.body.abandoned() {
 		h["Connection"] = []string{"close"}
 	}

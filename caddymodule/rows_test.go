@@ -287,4 +287,60 @@ func TestOverloadDeny(t *testing.T) {
 	g.wantServed(request("GET", "/v1/charges", g.live))
 }
 
+// TestStrangersTakeNoPlaceFromGoodKeys: with on_overload deny, whoever has no key cannot switch the API off for those who have
+// one by making records: not by refusals, whatever they are answered with, and not by requests that need no key.
+func TestStrangersTakeNoPlaceFromGoodKeys(t *testing.T) {
+	t.Parallel()
+	g := newGateway(t, func(h *Handler) { h.OnOverload = "deny" })
+	k, ended := g.key(keystore.KeyParams{Kind: policy.KindSecret})
+	if _, err := g.store.DeleteKey(t.Context(), testActor, k.ID); err != nil {
+		t.Fatal(err)
+	}
+	full := newStuckStore()
+	log, err := requestlog.Open(requestlog.Options{Store: full, QueueSize: 64})
+	if err != nil {
+		t.Fatal(err)
+	}
+	gate := *g.handler.app.run.gated.Load()
+	gate.log = log
+	g.handler.app.run.gated.Store(&gate)
+	log.Append(log.NewRecord())
+	<-full.entered // the writer is stuck, and takes no more
+	flood := func(n int, r func() *http.Request) {
+		t.Helper()
+		for range n {
+			if _, err := g.do(r()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	flood(100, func() *http.Request { return request("GET", "/v1/charges", "") })
+	flood(100, func() *http.Request { return request("GET", "/v1/charges", "sk_live_guess") }) // throttled in the end
+	flood(100, func() *http.Request { return request("GET", "/v1/charges", ended) })
+	flood(100, func() *http.Request { return request("GET", "/v1/charges", g.publ) })
+	flood(100, func() *http.Request { return request("GET", "/v1//charges", "") })
+	flood(100, func() *http.Request {
+		return request("OPTIONS", "/v1/charges", "", "Origin", "https://a.example", "Access-Control-Request-Method", "GET")
+	})
+	if s := log.Stats(); s.Queued != 33 && s.Queued != 32 {
+		t.Errorf("%d records wait, want half of the queue", s.Queued)
+	}
+	g.wantServed(request("GET", "/healthz", ""))
+	flood(100, func() *http.Request { return request("GET", "/healthz", "") })
+	flood(100, func() *http.Request { return request("POST", "/v1/tokens", g.publ) })
+	g.wantDenied(request("GET", "/healthz", ""), 503, "gateway_unavailable")
+	g.wantDenied(request("GET", "/v1/charges", ended), 503, "gateway_unavailable")
+	for range 8 {
+		g.wantServed(request("GET", "/v1/charges", g.live))
+	}
+	g.wantDenied(request("GET", "/v1/charges", g.live), 503, "gateway_unavailable")
+	close(full.release)
+	if err := log.Close(); err != nil {
+		t.Error(err)
+	}
+	if s := log.Stats(); s.Gaps == 0 || s.Dropped == 0 || s.Appended != s.Stored+s.Dropped {
+		t.Errorf("%+v: want what was given up counted, and told by a gap record", s)
+	}
+}
+
 func ptr[T any](v T) *T { return &v }

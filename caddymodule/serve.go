@@ -26,7 +26,6 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	x.start = x.gate.now()
 	x.verdict.requestID = requestlog.NewID(x.start)
 	x.beginRecord(r)
-	overloaded := h.deny503 && !x.gate.log.Ready()
 
 	var err error
 	returned := false
@@ -42,12 +41,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}()
 
 	x.judge(r)
+	x.anyone = x.byAnyone()
 	x.publish(r)
-	if overloaded {
+	if h.deny503 && !x.ready() {
 		x.verdict.decision.Reason = policy.ReasonGatewayUnavailable
 	}
 	switch d := &x.verdict.decision; {
 	case d.Reason == policy.ReasonPreflight:
+		x.settleBody(x.response.Header())
 		h.cors.answerPreflight(&x.response, x.question.Origin)
 	case d.Allowed() && r.Method == http.MethodOptions && !d.Route.Known:
 		x.answerOptions()
@@ -259,8 +260,9 @@ func (x *exchange) forward(r *http.Request, next caddyhttp.Handler) error {
 		err = &backendFailure{http.StatusBadGateway, errSwitched}
 	}
 	if err == nil {
-		if !x.response.wrote {
-			x.stamp(x.response.Header()) // the server sends an empty 200
+		if !x.response.wrote { // the server sends an empty 200
+			x.stamp(x.response.Header())
+			x.settleUnread(x.response.Header())
 		}
 		return nil
 	}
@@ -288,9 +290,7 @@ func (x *exchange) failed(err error) error {
 		x.stamp(x.response.Header())
 		return err // with its own status and text: the error routes may tell them apart
 	}
-	if c := x.gate.logger.Check(zap.ErrorLevel, "backend unavailable"); c != nil {
-		c.Write(zap.String("request_id", x.verdict.requestID), zap.Error(err))
-	}
+	x.complain(x.handler.unreachable, "backend unavailable", err)
 	return x.deny()
 }
 

@@ -121,13 +121,13 @@ func (l *Log) release(r *Record) {
 
 // Append queues the record and never blocks. The record is the log's from then on, also when the answer is false: then the
 // queue is full, or the log closed, and the record counts as dropped.
+//
+// A text that is a part of a much larger one keeps that alive while the record waits: see [Record.Detach].
 func (l *Log) Append(r *Record) bool {
 	boundOutside(r)
 	position, ok := l.queue.push(r)
 	if !ok {
-		l.drops.add(1, l.now())
-		l.release(r)
-		l.arm()
+		l.drop(r)
 		return false
 	}
 	l.arm()
@@ -136,6 +136,37 @@ func (l *Log) Append(r *Record) bool {
 	}
 	return true
 }
+
+// AppendMinor is Append for a record of which anybody may cause as many as they like, as the refusal of an invalid key is. When
+// the writer cannot keep up, such records are given up first: they find room in one half of the queue only, so that a flood
+// of them leaves the other half to the requests that were served.
+func (l *Log) AppendMinor(r *Record) bool {
+	if l.queue.len() >= l.part(minorEighths) {
+		l.drop(r)
+		signal(l.urgent)
+		return false
+	}
+	return l.Append(r)
+}
+
+// drop gives the record up and counts it.
+func (l *Log) drop(r *Record) {
+	l.drops.add(1, l.now())
+	l.release(r)
+	l.arm()
+}
+
+// How far the queue may be filled, in eighths: by minor records; by those of requests that anybody can make and that are served;
+// and by all others that begin now. What is left is for the requests that are already on their way, and for the record of
+// the refusal itself.
+const (
+	minorEighths  = 4
+	anyoneEighths = 5
+	readyEighths  = 6
+)
+
+// part is so many eighths of the queue.
+func (l *Log) part(eighths int) int { return max(1, len(l.queue.places)*eighths/8) }
 
 // arm wakes the writer if it sleeps.
 func (l *Log) arm() {
@@ -152,10 +183,14 @@ func signal(c chan struct{}) {
 }
 
 // Ready says whether the queue has room for the records of requests that begin now. It turns false when the queue is three
-// quarters full: the rest is for the requests that are already on their way, and for the record of the refusal itself.
-func (l *Log) Ready() bool {
-	return !l.queue.closed() && l.queue.len() < max(1, len(l.queue.places)/4*3)
-}
+// quarters full.
+func (l *Log) Ready() bool { return l.ready(readyEighths) }
+
+// ReadyForAnyone is Ready for requests that anybody can make. It turns false earlier, so that who makes many of them does not
+// take the room of others.
+func (l *Log) ReadyForAnyone() bool { return l.ready(anyoneEighths) }
+
+func (l *Log) ready(eighths int) bool { return !l.queue.closed() && l.queue.len() < l.part(eighths) }
 
 // Stats answers the counts.
 func (l *Log) Stats() Stats {

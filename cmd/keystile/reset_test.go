@@ -5,9 +5,6 @@ package main_test
 import (
 	"io"
 	"net"
-	"net/http"
-	"regexp"
-	"strconv"
 	"testing"
 	"time"
 
@@ -72,31 +69,6 @@ func TestRapidResetEndsTheConnection(t *testing.T) {
 	if seen := <-frames; seen[http2.FrameGoAway] != 0 || seen[http2.FramePing] == 0 {
 		t.Errorf("the connection of a trusted proxy got %v, want a PING answered and no GOAWAY", seen)
 	}
-}
-
-var heapAlloc = regexp.MustCompile(`(?m)^# HeapAlloc = (\d+)$`)
-
-// liveHeap is what a process holds after a collection, in bytes.
-func liveHeap(t *testing.T, g *gatetest.Gateway) int {
-	t.Helper()
-	resp, err := http.Get("http://" + g.AdminAddr + "/debug/pprof/heap?gc=1&debug=1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := heapAlloc.FindSubmatch(text)
-	if m == nil {
-		t.Fatal("the profile tells no HeapAlloc")
-	}
-	n, err := strconv.Atoi(string(m[1]))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
 }
 
 // TestResetStreamsAreLetGo: a deadline that Caddy sets on a stream which is closed already held the stream and its request for a minute, so

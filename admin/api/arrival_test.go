@@ -78,6 +78,38 @@ func TestBodiesKeepAPace(t *testing.T) {
 	}
 }
 
+// TestStrangersSlowBodyOverHTTP2: a stream has the same end as a connection.
+func TestStrangersSlowBodyOverHTTP2(t *testing.T) {
+	t.Parallel()
+	ended := make(chan error, 1)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a := Receive(w, r)
+		a.left = 200 * time.Millisecond
+		_, err := io.ReadAll(a)
+		if r.ProtoMajor != 2 {
+			err = errors.New("this is " + r.Proto)
+		}
+		ended <- err
+	}))
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	defer server.Close()
+	body, send := io.Pipe()
+	defer send.Close()
+	go func() { _, _ = send.Write([]byte(`{"email"`)) }()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := server.Client().Do(r)
+	if err == nil {
+		defer answer.Body.Close()
+	}
+	if err := <-ended; !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("a body that stops coming ended with %v", err)
+	}
+}
+
 // TestBodyOfManyValues: a body of very many values is refused by their number. Half a million paths were made for the zeros in a
 // list, before anybody had signed in; now an error's path is made when there is an error, and is the same.
 func TestBodyOfManyValues(t *testing.T) {

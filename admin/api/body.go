@@ -22,7 +22,7 @@ const maxBody = 1 << 20
 // maxDepth bounds the nesting of a body. The deepest that any call takes is four.
 const maxDepth = 16
 
-// maxValues bounds how many values a body has. An import of a mebibyte has some 50,000; a mebibyte of zeros had a million.
+// maxValues bounds how many values a body has. An import of a mebibyte has some 50,000; a mebibyte of zeros had half a million.
 const maxValues = 100_000
 
 // readBody reads the whole body and checks what it claims to be. An empty one needs no Content-Type: a POST without

@@ -78,7 +78,7 @@ func (a *Arrival) Known() {
 		return
 	}
 	a.known, a.left = true, knownTime
-	a.leave()
+	a.Leave()
 }
 
 // Read hands out what comes. Only the time in which nothing came counts, and not what this machine takes for itself.
@@ -124,17 +124,17 @@ func (a *Arrival) enter() bool {
 	}
 }
 
-// leave gives the place back.
-func (a *Arrival) leave() {
+// Leave gives up what the body holds here, once nobody reads it any more.
+func (a *Arrival) Leave() {
 	if a.large {
 		a.large = false
 		<-strangers
 	}
 }
 
-// Close gives up what the body held. The server's own end of it is the server's to close.
+// Close is Leave. The server's own end of it is the server's to close.
 func (a *Arrival) Close() error {
-	a.leave()
+	a.Leave()
 	return nil
 }
 
@@ -145,7 +145,7 @@ func (a *Arrival) skip(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a.left = unreadTime
-	defer a.leave()
+	defer a.Leave()
 	if r.ContentLength <= MaxStrangersBody && r.Header.Get("Expect") == "" {
 		if _, err := io.CopyN(io.Discard, a, MaxStrangersBody+1); errors.Is(err, io.EOF) {
 			return

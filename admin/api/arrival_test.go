@@ -22,7 +22,7 @@ func TestStrangersLargeBodies(t *testing.T) {
 	read := func(size int) error {
 		r := httptest.NewRequest("POST", "/v1/session", strings.NewReader(strings.Repeat("x", size)))
 		a := Receive(httptest.NewRecorder(), r)
-		defer a.Close()
+		defer a.Leave()
 		_, err := io.ReadAll(r.Body)
 		return err
 	}

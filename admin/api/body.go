@@ -35,7 +35,7 @@ func (c *call) readBody() ([]byte, error) {
 	} else {
 		body.Known()
 	}
-	defer body.Close()
+	defer body.Leave()
 	data, err := io.ReadAll(http.MaxBytesReader(c.w, body, most))
 	if err != nil {
 		return nil, c.refused(bodyFault(err))

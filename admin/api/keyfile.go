@@ -72,7 +72,7 @@ func (a *API) registerKeyFiles() {
 func (a *API) importKeyFile(c *call, in *importKeyFileInput, schema *huma.Schema) {
 	arrival := Receive(c.w, c.r)
 	arrival.Known()
-	defer arrival.Close()
+	defer arrival.Leave()
 	body := &upload{r: http.MaxBytesReader(c.w, arrival, maxKeyFile), sum: sha256.New(), still: c.caller.Still}
 	rows, err := c.keyRows(body)
 	if err != nil {

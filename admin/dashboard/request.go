@@ -98,7 +98,7 @@ func (q *request) readForm() error {
 		return nil
 	}
 	body := api.Receive(q.w, q.r)
-	defer body.Close()
+	defer body.Leave()
 	most := int64(api.MaxStrangersBody)
 	if q.visitor != nil {
 		most = maxForm

@@ -34,6 +34,9 @@ var exportKeyHead = []string{
 	"predecessor", "successor", "revealable", "metadata",
 }
 
+// exportRecheck is after how many keys it is asked again whether the caller's credential is still good.
+const exportRecheck = 1000
+
 func (a *API) exportKeys(c *call, in *exportKeysInput) error {
 	filter, err := c.keyFilter(&listKeysInput{
 		Account: in.Account, Organization: in.Organization, Sandbox: in.Sandbox, Mode: in.Mode, Kind: in.Kind, Status: in.Status, Query: in.Query,
@@ -49,7 +52,11 @@ func (a *API) exportKeys(c *call, in *exportKeysInput) error {
 	if c.r.Method == http.MethodHead {
 		return out.end(err)
 	}
-	for k := next(); k != nil && err == nil; k = next() {
+	for k, n := next(), 1; k != nil && err == nil; k, n = next(), n+1 {
+		if n%exportRecheck == 0 && !c.caller.Still() {
+			err = newError(http.StatusUnauthorized, codeUnauthenticated, "", "the credential of this export is not good any more")
+			break
+		}
 		row := c.viewKey(k)
 		row.Token = "" // publishable ones, too: an export goes to places that a list does not
 		if err = c.ctx.Err(); err == nil {

@@ -79,8 +79,12 @@ lint: ## format, vet and the linters of .golangci.yml
 supply: ## vulnerabilities, licences, bill of materials, and two builds that must be one file; to .artifacts
 	.ci/supply
 
+.PHONY: try-deploy
+try-deploy: ## build the image and boot a Debian that starts the unit (root; buildah, mmdebstrap, systemd-container)
+	.ci/deploy
+
 .PHONY: fuzz
-fuzz: ## every fuzz target for FUZZTIME (default 20s) each
+fuzz: ## every fuzz target for FUZZTIME (default 20s) each, and a table of what they did
 	.ci/fuzz $(FUZZTIME)
 
 .PHONY: check

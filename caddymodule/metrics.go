@@ -51,7 +51,7 @@ func newMetrics() *metrics {
 		}),
 		resets: prometheus.NewCounter(prometheus.CounterOpts{
 			Namespace: "caddy", Subsystem: "keystile", Name: "resets_total",
-			Help: "HTTP/2 requests given up by their client before an answer, of a peer that gives up too many: each ended its connection.",
+			Help: "HTTP/2 requests given up by their client at once, beyond what one peer may: their connection was told to end.",
 		}),
 	}
 	for _, reason := range policy.Reasons() {

@@ -35,9 +35,15 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		x.aborted = !returned
 		x.gate.metrics.decision(x.verdict.decision.Reason)
 		logged.end(x, err)
+		x.letGo()
 		x.endRecord(err)
 		if x.release != nil {
 			x.release()
+		}
+		if x.denied {
+			// The scheduler lets a connection whose requests come without a pause go on for 10 ms. In a flood of keys that nobody has,
+			// those who have one would wait for each such connection in turn.
+			runtime.Gosched()
 		}
 	}()
 
@@ -58,13 +64,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	default:
 		x.countReset()
 		err = x.deny()
-		// The scheduler lets a connection whose requests come without a pause go on for 10 ms. In a flood of keys that nobody has,
-		// those who have one would wait for each such connection in turn.
-		runtime.Gosched()
 	}
 	returned = true
+	if !x.response.wrote {
+		x.settleUnanswered(err)
+	}
 	err = logged.settle(x, r, err)
-	x.letGo()
 	return err
 }
 

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 )
@@ -24,6 +25,7 @@ handle {
 		respond /healthz healthy
 		redir /public/moved https://example.com/
 		respond /public/none 204
+		error /public/error 418
 		reverse_proxy /public/dead `+freeAddress()+`
 	}
 }`))
@@ -39,6 +41,7 @@ handle {
 		"open, redirected": {"POST /public/moved", "", 302, false},
 		"open, no content": {"POST /public/none", "", 204, false},
 		"open, no backend": {"POST /public/dead", "", 502, false},
+		"open, error":      {"POST /public/error", "", 418, false},
 		"open, no handler": {"POST /public/nobody", "", 200, false},
 		"no key":           {"POST /v1/charges", "", 401, false},
 		"TRACE":            {"TRACE /v1/charges", "", 405, true},
@@ -80,5 +83,55 @@ handle {
 				}
 			})
 		}
+	}
+}
+
+// TestBodyCutByAnErrorEndsTheConnection: a proxy that loses its backend closes the body that it was sending. Where Caddy answers that error, by
+// a writer of its own, the rest of the body was read as the next request of the connection.
+func TestBodyCutByAnErrorEndsTheConnection(t *testing.T) {
+	backend, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer backend.Close()
+	go func() {
+		for {
+			conn, err := backend.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.ReadFull(conn, make([]byte, 64<<10)) // some of the body, and then it dies
+			_ = conn.Close()
+		}
+	}()
+	c := newCaddy(t)
+	c.mustLoad(c.config("", wireCatalog, `keystile {
+	open    /public/*
+	denials handle_errors
+}
+reverse_proxy `+backend.Addr().String()))
+	conn, err := net.Dial("tcp", c.site)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	go func() { // all the time: a body that stands still keeps the proxy waiting for it
+		_, err := io.WriteString(conn, "POST /public/upload HTTP/1.1\r\nHost: "+c.site+"\r\nContent-Length: 100000000\r\n\r\n")
+		for more := strings.Repeat("GET /public/smuggled HTTP/1.1\r\nHost: x\r\n\r\n", 100); err == nil; {
+			_, err = io.WriteString(conn, more)
+		}
+	}()
+	in := bufio.NewReader(conn)
+	answer, err := http.ReadResponse(in, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if answer.StatusCode != 502 || !answer.Close {
+		t.Errorf("got %d, and the end of the connection announced: %v; want 502, true", answer.StatusCode, answer.Close)
+	}
+	_, _ = io.CopyN(io.Discard, in, max(0, answer.ContentLength))
+	if again, err := http.ReadResponse(in, nil); err == nil {
+		t.Errorf("what follows of the body is answered as a request: %d", again.StatusCode)
 	}
 }

@@ -161,7 +161,7 @@ const clockWait = time.Hour
 // goes on from the newest event.
 func (s *Store) watchClock(o *Options) {
 	s.aged = settled.New(settled.Options{
-		From: s.newest, Wait: clockWait, Now: o.Now, Elapsed: o.Elapsed,
+		From: settled.State{At: s.newest}, Wait: clockWait, Now: o.Now, Elapsed: o.Elapsed,
 		Told: func(ahead time.Duration) {
 			if ahead > clockWait { // less is a quiet time
 				s.logger.Info("the clock is ahead of the newest event, or of the time that has passed; answers of idempotency keys are kept until it has stayed there",

@@ -1,8 +1,13 @@
 package requestlog
 
 import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,7 +19,8 @@ import (
 const (
 	// settleTime is how long a clock that jumps ahead must stay there before records are deleted by it.
 	settleTime = 6 * time.Hour
-	// clockName is the file that says until when a directory's clock was believed.
+	// clockName is the file that says until when a directory's clock was believed, and, while it is ahead of that, how far and for how
+	// long it has been there: the two jumps of a settled.State, four durations after the time.
 	clockName     = "clock"
 	clockTemp     = clockName + ".tmp"
 	clockInterval = time.Minute // between two writings of it
@@ -27,9 +33,11 @@ type AgeClock struct {
 	dir     string
 	fs      FS
 	elapsed func() time.Duration
+	logger  *zap.Logger
 
-	mu    sync.Mutex
-	saved time.Duration // when, by elapsed
+	mu      sync.Mutex
+	saved   time.Duration // when, by elapsed
+	failing bool          // the last writing failed, which was told
 }
 
 // AgeClockOptions configure [OpenAgeClock]. Only Dir must be given.
@@ -56,10 +64,10 @@ func OpenAgeClock(o AgeClockOptions) *AgeClock {
 		begun := time.Now()
 		o.Elapsed = func() time.Duration { return time.Since(begun) }
 	}
-	a := &AgeClock{dir: o.Dir, fs: o.FS, elapsed: o.Elapsed}
+	a := &AgeClock{dir: o.Dir, fs: o.FS, elapsed: o.Elapsed, logger: o.Logger}
 	from := a.read()
-	if from.IsZero() {
-		from = newestIn(o.FS, o.Dir)
+	if from.At.IsZero() {
+		from.At = newestIn(o.FS, o.Dir)
 	}
 	a.saved = o.Elapsed()
 	warned := false
@@ -100,35 +108,80 @@ func (a *AgeClock) Close() {
 	a.write()
 }
 
-// write does its best: without the file, the next process goes on from an earlier time, and keeps records for longer.
+// write does its best, and says once if that is not enough: without the file, the next process goes on from an earlier time, and keeps
+// records for longer.
 func (a *AgeClock) write() {
+	err := a.replace()
+	if err != nil && !a.failing {
+		a.logger.Warn("request log: cannot write down how far the clock is believed; records are kept for longer after the next start",
+			zap.String("directory", a.dir), zap.Error(err))
+	}
+	a.failing = err != nil
+}
+
+func (a *AgeClock) replace() error {
 	temp := filepath.Join(a.dir, clockTemp)
-	text := a.Now().UTC().Format(fileTimeLayout)
+	_ = a.fs.Remove(temp) // one that a process of another user has left cannot be written, but removed
 	f, err := a.fs.OpenFile(temp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
-		return
+		return err
 	}
-	_, err = f.Write([]byte(text))
-	if f.Close() == nil && err == nil {
+	_, err = f.Write([]byte(clockText(a.clock.State())))
+	if err = errors.Join(err, f.Close()); err == nil {
 		err = a.fs.Rename(temp, filepath.Join(a.dir, clockName))
 	}
 	if err != nil {
 		_ = a.fs.Remove(temp)
 	}
+	return err
 }
 
-func (a *AgeClock) read() time.Time {
+func (a *AgeClock) read() settled.State {
 	f, err := a.fs.OpenFile(filepath.Join(a.dir, clockName), os.O_RDONLY, 0)
 	if err != nil {
-		return time.Time{}
+		if !errors.Is(err, fs.ErrNotExist) {
+			a.logger.Warn("request log: cannot read how far the clock was believed; it begins with the newest record", zap.String("directory", a.dir), zap.Error(err))
+		}
+		return settled.State{}
 	}
 	defer f.Close()
-	text := make([]byte, len(fileTimeLayout))
-	if _, err := f.ReadAt(text, 0); err != nil {
-		return time.Time{}
+	text := make([]byte, maxClockText)
+	n, err := f.ReadAt(text, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return settled.State{}
 	}
-	at, _ := time.Parse(fileTimeLayout, string(text))
-	return at
+	return parseClock(string(text[:n]))
+}
+
+// maxClockText is more than a clockText is long.
+const maxClockText = 256
+
+func clockText(s settled.State) string {
+	text := s.At.UTC().Format(fileTimeLayout)
+	if s.First.Ahead != 0 {
+		text += fmt.Sprintf(" %v %v %v %v", s.First.Ahead, s.First.Stayed, s.Rest.Ahead, s.Rest.Stayed)
+	}
+	return text
+}
+
+// parseClock is the opposite of clockText. What is cut off, or no such text, says as little as none: then a jump waits anew.
+func parseClock(text string) (s settled.State) {
+	fields := strings.Fields(text)
+	if len(fields) == 0 {
+		return s
+	}
+	var err error
+	if s.At, err = time.Parse(fileTimeLayout, fields[0]); err != nil || len(fields) != 5 {
+		return s
+	}
+	var d [4]time.Duration
+	for i, field := range fields[1:] {
+		if d[i], err = time.ParseDuration(field); err != nil {
+			return s
+		}
+	}
+	s.First, s.Rest = settled.Jump{Ahead: d[0], Stayed: d[1]}, settled.Jump{Ahead: d[2], Stayed: d[3]}
+	return s
 }
 
 // newestIn is the time of the newest record of a directory, by the names of its files, zero if there is none.

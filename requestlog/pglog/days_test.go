@@ -4,12 +4,15 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/keystile/keystile/keystore/pgstore/pgtest"
 	"github.com/keystile/keystile/requestlog"
@@ -208,6 +211,33 @@ func TestNodeAheadDropsNothing(t *testing.T) {
 		t.Errorf("%d records are left after both were ahead for a while, want 150", n)
 	}
 	until(t, "records are too old when both clocks stay there", func() bool { return pass(1) == 0 })
+}
+
+// TestDatabaseClockBehindIsTold: a database whose clock is far behind keeps old records for as long. The process says so, once.
+func TestDatabaseClockBehindIsTold(t *testing.T) {
+	t.Parallel()
+	core, said := observer.New(zap.InfoLevel)
+	var behind time.Duration
+	s := &Store{logger: zap.New(core), o: Options{
+		Now: time.Now, Elapsed: func() time.Duration { return 0 },
+		serverNow: func(context.Context) (time.Time, error) { return time.Now().Add(-behind).Round(0), nil },
+	}}
+	for _, step := range []struct {
+		behind     time.Duration
+		warn, info int
+	}{{-40 * dayLength, 0, 0}, {time.Minute, 0, 0}, {40 * dayLength, 1, 0}, {41 * dayLength, 1, 0}, {0, 1, 1}, {40 * dayLength, 2, 1}} {
+		behind = step.behind
+		if err := s.compareClocks(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		warn, info := said.FilterLevelExact(zap.WarnLevel).Len(), said.FilterLevelExact(zap.InfoLevel).Len()
+		if warn != step.warn || info != step.info {
+			t.Errorf("behind by %v: warned %d times and told %d times that all is well, want %d and %d", behind, warn, info, step.warn, step.info)
+		}
+	}
+	if first := said.All()[0].Message; !strings.Contains(first, "database's clock is behind") {
+		t.Errorf("the process says %q", first)
+	}
 }
 
 // TestPartitionDroppedByHand: an operator drops the table of a day and knows nothing of the row that says it is there. Records of that

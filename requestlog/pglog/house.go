@@ -21,6 +21,8 @@ const (
 	// batchesKept is how long the newest batches are kept for those who follow, and keptRecords how many records at least.
 	batchesKept = 10 * time.Minute
 	keptRecords = 16384
+	// clocksApart is how far the database's clock may be behind a node's before the operator hears of it.
+	clocksApart = time.Hour
 )
 
 // bounds are what is kept: by age, and by size in bytes.
@@ -100,10 +102,20 @@ func (s *Store) compareClocks(ctx context.Context) error {
 		}
 	}
 	now, err := ask(ctx)
-	if err == nil {
-		s.there.Store(&serverTime{now, s.o.Elapsed()})
+	if err != nil {
+		return err
 	}
-	return err
+	s.there.Store(&serverTime{now, s.o.Elapsed()})
+	behind := s.o.Now().Sub(now)
+	if apart := behind > clocksApart; s.apart.CompareAndSwap(!apart, apart) {
+		if apart {
+			s.logger.Warn("request log: the database's clock is behind this node's; until one of them is put right, records are deleted by the earlier of the two, so that they are kept for longer",
+				zap.Duration("behind", behind))
+		} else {
+			s.logger.Info("request log: the clocks of the database and of this node agree again")
+		}
+	}
+	return nil
 }
 
 // serverTime is what the database's clock said, and when.

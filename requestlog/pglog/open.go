@@ -65,6 +65,7 @@ type Store struct {
 
 	aged    *requestlog.AgeClock // says what is too old
 	there   atomic.Pointer[serverTime]
+	apart   atomic.Bool // the database's clock is behind, which was told
 	bounds  atomic.Pointer[bounds]
 	away    atomic.Bool
 	batches atomic.Uint64

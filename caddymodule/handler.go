@@ -84,9 +84,10 @@ type Handler struct {
 	Sign bool `json:"sign,omitempty"`
 
 	// What becomes of requests while the request log has no room for their records: `drop` lets them pass and counts the
-	// records that are lost, `deny` refuses them with 503. Either way the records of what was refused to strangers (no key, or one
-	// that is invalid, has ended or is publishable) are given up first, and `deny` refuses requests on open routes and those of
-	// publishable keys earlier than others, so that nobody without a good key can take the room of those with one. Default: `drop`.
+	// records that are lost, `deny` refuses them with 503. Either way the records of what was refused without a key, or with one
+	// that nobody has, are given up first (beyond half of the queue), then those of open routes, publishable keys and keys that
+	// have ended (beyond five eighths, where `deny` begins to refuse such requests), so that nobody without a good key can take
+	// the room of those with one. Default: `drop`.
 	OnOverload string `json:"on_overload,omitempty"`
 
 	// What of the headers and bodies of requests is kept in the request log. Default: nothing.

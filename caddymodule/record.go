@@ -97,18 +97,28 @@ func (x *exchange) endRecord(err error) {
 	if x.longLine {
 		rec.Detach()
 	}
-	if x.called.IsZero() && x.anyone {
-		x.gate.log.AppendMinor(rec)
-		return
-	}
-	x.gate.log.Append(rec)
+	x.appendRecord()
 }
 
-// byAnyone says whether anybody could have made the request that was judged: it has no key, or one that is public or has ended.
-// Strangers must not be able to take the room in the log that the requests of others need.
+// appendRecord gives the record as much room in the log as the request deserves. What was not handed on and has no key that
+// we know tells of nobody, and is given up first. That a key that has ended was tried is worth more: it is what shows that a
+// revocation works, whatever guesses come at the same time.
+func (x *exchange) appendRecord() {
+	switch log := x.gate.log; {
+	case !x.anyone:
+		log.Append(x.record)
+	case x.verdict.key == nil && x.called.IsZero():
+		log.AppendMinor(x.record)
+	default:
+		log.AppendForAnyone(x.record)
+	}
+}
+
+// byAnyone says whether anybody could have made the request that was judged: it has no key, or one that is public or has ended,
+// whatever it was refused for. Strangers must not be able to take the room in the log that the requests of others need.
 func (x *exchange) byAnyone() bool {
 	key := x.verdict.key
-	return key == nil || key.Kind == policy.KindPublishable || x.verdict.decision.Reason == policy.ReasonAPIKeyExpired
+	return key == nil || key.Kind == policy.KindPublishable || key.Ended(x.start)
 }
 
 // ready says whether the log has room for the record of this request.

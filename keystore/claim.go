@@ -29,11 +29,13 @@ func (s *Store) ClaimAnswer(ctx context.Context, caller, key string) (bool, erro
 	return claimed, nil
 }
 
-// ReleaseAnswer takes back what ClaimAnswer said. If it fails, the claim ends by itself.
+// ReleaseAnswer takes back what ClaimAnswer said, also if its caller has left. If it fails, the claim ends by itself.
 func (s *Store) ReleaseAnswer(ctx context.Context, caller, key string) error {
 	if s.shared == nil {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.commitTime())
+	defer cancel()
 	if err := s.backend.Keep(ctx, nil, []string{claimID(caller, key)}); err != nil {
 		return fmt.Errorf("releasing an idempotency key: %w", err)
 	}

@@ -326,8 +326,13 @@ func TestFleetAnswers(t *testing.T) {
 	if err := nodes[0].SaveAnswer(ctx, &answer); err != nil {
 		t.Fatal(err)
 	}
-	if err := nodes[0].ReleaseAnswer(ctx, "me", "key"); err != nil {
+	gone, leave := context.WithCancel(ctx)
+	leave() // whoever called may have left by now
+	if err := nodes[0].ReleaseAnswer(gone, "me", "key"); err != nil {
 		t.Fatal(err)
+	}
+	if ok, err := nodes[1].ClaimAnswer(ctx, "me", "key"); !ok || err != nil {
+		t.Errorf("what was released cannot be claimed: %v, %v", ok, err)
 	}
 	if got, err := nodes[1].FindAnswer(ctx, "me", "key"); err != nil || got == nil || string(got.Body) != "body" {
 		t.Errorf("FindAnswer = %+v, %v", got, err)

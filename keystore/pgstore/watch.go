@@ -18,7 +18,7 @@ const (
 	// lookTimeout bounds one look: a server that has not said within it where its head is answers nobody.
 	lookTimeout = 3 * time.Second
 	// setUpTimeout bounds the making of the tables, of a server that answers: other nodes may be making them.
-	setUpTimeout = time.Minute
+	setUpTimeout = 30 * time.Second
 	// watchTimeout bounds a hint, and the beginning of listening to them.
 	watchTimeout = 5 * time.Second
 	// listenRetry is how long a listener that failed waits before it tries again.

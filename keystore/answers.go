@@ -103,10 +103,17 @@ func (s *Store) FindAnswer(ctx context.Context, caller, key string) (*Answer, er
 		return nil, nil //nolint:nilnil // no answer is an answer
 	}
 	row, err := s.backend.Kept(ctx, id)
+	over := func() bool { return !s.aged.Now().Before(row.Expires) }
+	if err == nil && row != nil && s.shared != nil && over() {
+		// By the clock here, which may be wrong, and then the call would be made twice. The database destroys it if its clock says so too.
+		if err = s.shared.DropKept(ctx, s.aged.Now()); err == nil {
+			row, err = s.backend.Kept(ctx, id)
+		}
+	}
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("reading a kept answer: %w", err)
-	case row == nil, !s.aged.Now().Before(row.Expires):
+	case row == nil, s.shared == nil && over():
 		return nil, nil //nolint:nilnil // it expired at this very moment, or never was
 	case len(row.Data) < sha256.Size:
 		return nil, errors.New("a kept answer is cut off")
@@ -158,7 +165,7 @@ func (s *Store) loadAnswers(ctx context.Context) error {
 const clockWait = time.Hour
 
 // watchClock begins to watch the clock: one that is ahead for a while must not destroy the answers by which a call is not made twice. It
-// goes on from the newest event.
+// goes on from the newest event, or from when the copy was kept that the node starts from.
 func (s *Store) watchClock(o *Options) {
 	s.aged = settled.New(settled.Options{
 		From: settled.State{At: s.newest}, Wait: clockWait, Now: o.Now, Elapsed: o.Elapsed,
@@ -174,29 +181,43 @@ func (s *Store) watchClock(o *Options) {
 // dropAnswers destroys the answers whose time is over.
 func (s *Store) dropAnswers() {
 	now := s.aged.Now()
-	k := s.answers
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	var over []string
-	for id, ref := range k.byID {
-		if !now.Before(ref.expires) {
-			over = append(over, id)
-		}
-	}
-	if len(over) == 0 && s.shared == nil { // those of a node that is gone are nobody's else
-		return
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
 	defer cancel()
-	drop := func() error { return s.backend.Keep(ctx, nil, over) }
-	if s.shared != nil {
-		drop = func() error { return s.shared.DropKept(ctx, now) }
+	failed := func(err error) bool {
+		if err != nil {
+			s.logger.Warn("destroying answers whose time is over", zap.Error(err)) // the next minute tries again
+		}
+		return err != nil
 	}
-	if err := drop(); err != nil {
-		s.logger.Warn("destroying answers whose time is over", zap.Error(err)) // the next minute tries again
+	k := s.answers
+	if s.shared != nil { // also those of nodes that are gone; nobody waits for the database meanwhile
+		if !failed(s.shared.DropKept(ctx, now)) {
+			k.mu.Lock()
+			defer k.mu.Unlock()
+			k.forget(k.over(now))
+		}
 		return
 	}
-	for _, id := range over {
+	// Under the lock: what is kept by the same name meanwhile must not be destroyed with it.
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if over := k.over(now); len(over) > 0 && !failed(s.backend.Keep(ctx, nil, over)) {
+		k.forget(over)
+	}
+}
+
+// over is what has ended at a time.
+func (k *answers) over(now time.Time) (ids []string) {
+	for id, ref := range k.byID {
+		if !now.Before(ref.expires) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+func (k *answers) forget(ids []string) {
+	for _, id := range ids {
 		k.bytes -= k.byID[id].size
 		delete(k.byID, id)
 	}

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/keystile/keystile/keystore"
 	"github.com/keystile/keystile/keystore/keystoretest"
@@ -76,5 +77,69 @@ func TestResealKeepsNewerWebhookState(t *testing.T) {
 		}
 		mustClose(t, other)
 		mustClose(t, s)
+	}
+}
+
+// TestResealWithClockAhead: a saved answer that is over by a clock that is ahead for a while is sealed anew like any other. It is found once
+// the clock is put right.
+func TestResealWithClockAhead(t *testing.T) {
+	t.Parallel()
+	clock, passed := newClock(), time.Duration(0)
+	s, err := keystore.Open(t.Context(), keystore.Options{
+		Backend: keystoretest.NewMemory(), MasterKey: keystore.MasterKeyFile(filepath.Join(t.TempDir(), "master.key")),
+		Now: clock.now, Elapsed: func() time.Duration { return passed },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mustClose(t, s)
+	mustAccount(t, s, "A")
+	a := &keystore.Answer{Caller: "x", Key: "k", Expires: clock.at.Add(24 * time.Hour), Body: []byte("{}")}
+	if err := s.SaveAnswer(t.Context(), a); err != nil {
+		t.Fatal(err)
+	}
+	const ahead = 40 * 24 * time.Hour
+	clock.at = clock.at.Add(ahead)
+	if done, err := s.RotateMasterKey(t.Context(), by, false); err != nil || done.Kept != 1 {
+		t.Errorf("the rotation: %+v, %v; want one answer sealed anew", done, err)
+	}
+	clock.at = clock.at.Add(-ahead)
+	if got, err := s.FindAnswer(t.Context(), a.Caller, a.Key); err != nil || got == nil {
+		t.Errorf("the answer: %+v, %v", got, err)
+	}
+}
+
+// beaten is a backend on which somebody else is faster with every kept value.
+type beaten struct {
+	keystore.Backend
+	swaps int
+}
+
+func (b *beaten) SwapKept(_ context.Context, swaps []keystore.KeptSwap) ([]bool, error) {
+	b.swaps++
+	return make([]bool, len(swaps)), nil
+}
+
+// TestResealGivesUp: where others are always faster, a rotation ends, and the old key stays.
+func TestResealGivesUp(t *testing.T) {
+	t.Parallel()
+	backend := &beaten{Backend: keystoretest.NewMemory()}
+	s, err := openWith(t, backend, keystore.MasterKeyFile(filepath.Join(t.TempDir(), "master.key")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mustClose(t, s)
+	w, _ := mustWebhook(t, s, keystore.WebhookParams{URL: "https://example.com/", Events: []string{"*"}})
+	if err := s.SaveWebhookState(t.Context(), w.ID, &keystore.WebhookState{Done: 100}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.RotateMasterKey(t.Context(), by, false); keystore.CodeOf(err) != keystore.CodeConflict {
+		t.Errorf("the rotation: %v, want a conflict", err)
+	}
+	if backend.swaps < 2 || backend.swaps > 100 {
+		t.Errorf("%d tries", backend.swaps)
+	}
+	if keys, err := s.MasterKeys(t.Context()); err != nil || len(keys.Keys) != 2 {
+		t.Errorf("the keys: %+v, %v; want the old one there", keys, err)
 	}
 }

@@ -132,6 +132,92 @@ func TestSilentDatabase(t *testing.T) {
 	})
 }
 
+// TestSilentDatabaseKept: who destroys what is over, or changes what is kept, waits no longer for a database that says nothing than until a
+// look finds that out. Others wait for them.
+func TestSilentDatabaseKept(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	server := ownServer(t)
+	s, err := pgstore.Open(ctx, server.Database(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := server.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 3)
+	go func() { ended <- s.DropKept(ctx, time.Now()) }()
+	go func() {
+		_, err := s.SwapKept(ctx, []keystore.KeptSwap{{ID: "id", Data: []byte("x")}})
+		ended <- err
+	}()
+	go func() {
+		_, err := s.Claim(ctx, "id", nil, time.Hour)
+		ended <- err
+	}()
+	if _, err := s.Look(ctx); !errors.Is(err, keystore.ErrAway) {
+		t.Errorf("a look: %v", err)
+	}
+	for range cap(ended) {
+		select {
+		case err := <-ended:
+			if !errors.Is(err, keystore.ErrAway) {
+				t.Errorf("got %v, want an error that says that the database is away", err)
+			}
+		case <-time.After(waitLimit):
+			t.Error("somebody waits for a database that is known to be silent")
+		}
+	}
+	if err := server.Continue(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestSlowSetUp: a server that answers has more time for its tables than for a look: other nodes may be making them.
+func TestSlowSetUp(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	dsn := pgtest.Shared(t).Database(t)
+	first, err := pgstore.Open(ctx, dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	way := newUnreliable(t, dsn)
+	way.lead(t, "postgres://127.0.0.1:1/")
+	s, err := pgstore.Open(ctx, way.dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	way.lead(t, dsn)
+	holder := connect(t, dsn)
+	if _, err := holder.Exec(ctx, `BEGIN; LOCK TABLE keystile_nodes`); err != nil {
+		t.Fatal(err)
+	}
+	looked := make(chan error, 1)
+	go func() { _, err := s.Look(ctx); looked <- err }()
+	watcher := connect(t, dsn)
+	until(t, "the tables were waited for longer than a look may take", func() bool {
+		select {
+		case err := <-looked:
+			t.Fatalf("the look has given up: %v", err)
+		default:
+		}
+		var waits bool
+		err := watcher.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+			AND query_start < clock_timestamp() - interval '4 seconds')`).Scan(&waits)
+		return err == nil && waits
+	})
+	if _, err := holder.Exec(ctx, `COMMIT`); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-looked; err != nil {
+		t.Errorf("the look: %v", err)
+	}
+}
+
 // behind is a store whose answer to a commit is lost, and which somebody else changes meanwhile; what it then reads of the events comes
 // from a server that has not heard of them yet.
 type behind struct {

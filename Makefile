@@ -1,6 +1,8 @@
 # One word for each thing that is done to this project. `make help` lists them.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
+# What is piped on fails as a whole: a test that fails is not hidden by the grep behind it.
+.SHELLFLAGS := -o pipefail -c
 
 # The tests run under the race detector, which needs cgo; the shipped binary is pure Go.
 BIN   ?= bin/keystile

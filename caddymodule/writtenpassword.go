@@ -23,9 +23,10 @@ func (a *App) warnOfPasswords(logger *zap.Logger) {
 	}
 }
 
+// The quotes of a value are not its password.
 var (
 	placeholders = regexp.MustCompile(`\{(?:env|file)\.[^}]*\}`)
-	passwordPair = regexp.MustCompile(`(?i)(?:^|[\s&?])(?:password|sslpassword)\s*=\s*[^\s&]*[^\s&\x00]`)
+	passwordPair = regexp.MustCompile(`(?i)(?:^|[\s&?])(?:password|sslpassword)\s*=\s*['"]?\s*[^\s&]*[^\s&\x00'"]`)
 )
 
 // writtenPassword says whether an address of a database holds a password, and not only placeholders for one.

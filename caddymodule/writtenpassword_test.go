@@ -23,6 +23,14 @@ func TestWrittenPassword(t *testing.T) {
 		"host=db password={env.PW} dbname=x":                            false,
 		"host=db password=secret dbname=x":                              true,
 		"password = 'secret' host=db":                                   true,
+		"password='{env.PW}' host=db":                                   false,
+		"host=db password = '{env.PW}'":                                 false,
+		`password="{file./run/secrets/pw}"`:                             false,
+		"password='' host=db":                                           false,
+		"password='half{env.PW}' host=db":                               true,
+		"password='{env.PW}half' host=db":                               true,
+		"password=' secret' host=db":                                    true,
+		"password=''{env.PW} host=db":                                   false,
 	} {
 		if got := writtenPassword(dsn); got != want {
 			t.Errorf("writtenPassword(%q) = %v, want %v", dsn, got, want)

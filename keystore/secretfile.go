@@ -15,8 +15,9 @@ import (
 // stands in no directory in which anybody may put another in its place.
 //
 // It differs in what others may read, because other programs hand over such files in their own ways. The group of a file of
-// root's may: root has chosen it (0640 root:keystile, systemd's credentials, a Secret of Kubernetes with fsGroup). And where
-// kubelet has put the file, everybody may: its default is 0644, and in a container nobody else is.
+// root's may: root has chosen it (0640 root:keystile, a Secret of Kubernetes with fsGroup), or systemd, whose credentials show
+// as 0440 the right that an ACL gives to the service's user. And where kubelet has put the file, everybody may: its default is
+// 0644, and in a container nobody else is.
 func ReadSecretFile(path string, most int64) ([]byte, error) {
 	info, err := os.Stat(path) // follows links: mounted secrets are some
 	if err != nil {
@@ -58,7 +59,7 @@ func checkSecretFile(path string, info fs.FileInfo) error {
 	case mode&^allowed != 0:
 		return fmt.Errorf("the file %q may be read or changed by others (mode %04o): run chmod 600 on it", path, mode)
 	case !trustedOwner(info):
-		return fmt.Errorf("the file %q belongs to another user than the one who runs this: run chown on it", path)
+		return fmt.Errorf("the file %q belongs to another user than the one who runs this: run chown on it, or run this as that user", path)
 	}
 	if err := checkPrivateDir(filepath.Dir(path)); err != nil {
 		return fmt.Errorf("the file %q is not safe: %w", path, err)

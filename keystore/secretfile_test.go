@@ -26,6 +26,7 @@ func TestSecretFileOfEverybody(t *testing.T) {
 		{name: "its owner's", file: 0o600, dir: 0o700},
 		{name: "its owner's to read", file: 0o400, dir: 0o755},
 		{name: "the group's to read", file: 0o640, dir: 0o755, ofRoot: true, err: "mode 0640): run chmod 600"},
+		{name: "a credential of systemd, where there are no ACLs", file: 0o400, dir: 0o700},
 		{name: "a credential of systemd", file: 0o440, dir: 0o750, ofRoot: true, err: "mode 0440): run chmod 600"},
 		{name: "everybody's to read", file: 0o644, dir: 0o755, err: "mode 0644): run chmod 600"},
 		{name: "everybody's but the group's to read", file: 0o604, dir: 0o755, err: "mode 0604): run chmod 600"},

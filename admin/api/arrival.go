@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/keystile/keystile/admin/auth"
+	"github.com/keystile/keystile/keystore"
 )
 
 // What a body takes of this process while it comes, memory and a connection, is taken before anybody has shown who they are:
@@ -45,6 +46,7 @@ type Arrival struct {
 	control *http.ResponseController
 	left    time.Duration // how long it is still waited for
 	known   bool
+	sent    bool // somebody sends it, over a connection
 	read    int
 	large   bool // it has one of the places of strangers
 }
@@ -57,6 +59,8 @@ func Receive(w http.ResponseWriter, r *http.Request) *Arrival {
 		return a
 	}
 	a := &Arrival{body: r.Body, control: http.NewResponseController(w), left: strangersTime}
+	// A call that the dashboard makes to the API has its body in memory, and such a request can give it again.
+	a.sent = r.Context().Value(http.ServerContextKey) != nil && r.GetBody == nil
 	if a.body == nil {
 		a.body = http.NoBody
 	}
@@ -66,7 +70,7 @@ func Receive(w http.ResponseWriter, r *http.Request) *Arrival {
 	case r.Method == http.MethodGet || r.Method == http.MethodHead:
 		a.skip(w, r)
 	default:
-		a.wait()
+		_ = a.wait()
 	}
 	return a
 }
@@ -89,7 +93,13 @@ func (a *Arrival) Read(p []byte) (int, error) {
 			Message: fmt.Sprintf("%d bodies of more than %d bytes are on their way by nobody who is known: wait a while, then try again", strangersLarge, strangersUnasked),
 		}
 	}
-	a.wait()
+	if err := a.wait(); err != nil && a.sent && !a.known {
+		// Something before the site has put a writer of its own in place that knows no deadlines.
+		return 0, &auth.Refusal{
+			Status: http.StatusServiceUnavailable, Code: string(keystore.CodeUnavailable),
+			Message: "how long this body may take cannot be bounded here, so it is not read: a handler before this site does not pass deadlines on",
+		}
+	}
 	began := time.Now()
 	n, err := a.body.Read(p)
 	a.left -= time.Since(began)
@@ -104,10 +114,10 @@ func (a *Arrival) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// wait sets how long the next piece may take. A writer without deadlines, as that of a call that the dashboard makes to the API,
-// has no body that somebody is sending.
-func (a *Arrival) wait() {
-	_ = a.control.SetReadDeadline(time.Now().Add(min(a.left, knownTime)))
+// wait sets how long the next piece may take, in the place of what the server allows. A writer without deadlines cannot: that of a
+// call that the dashboard makes to the API has no body that somebody is sending.
+func (a *Arrival) wait() error {
+	return a.control.SetReadDeadline(time.Now().Add(min(a.left, knownTime)))
 }
 
 // enter takes a place for a large body, if there is one.
@@ -152,6 +162,6 @@ func (a *Arrival) skip(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	a.left = 0
-	a.wait()
+	_ = a.wait()
 	w.Header().Set("Connection", "close")
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -75,6 +76,44 @@ func TestBodiesKeepAPace(t *testing.T) {
 	fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", 3*knownPace, strings.Repeat("x", 2*knownPace))
 	if err := <-ended; !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("a body that stops coming ended with %v", err)
+	}
+}
+
+// TestBodyWithoutDeadlines: behind a writer that knows no deadlines a stranger's body is not waited for, a known caller's is.
+func TestBodyWithoutDeadlines(t *testing.T) {
+	t.Parallel()
+	read := make(chan error, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a := Receive(struct{ http.ResponseWriter }{w}, r)
+		if r.URL.Path == "/known" {
+			a.Known()
+		}
+		_, err := io.ReadAll(a)
+		read <- err
+	}))
+	defer server.Close()
+	for path, known := range map[string]bool{"/known": true, "/stranger": false} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL+path, strings.NewReader(`{}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := server.Client().Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = answer.Body.Close()
+		var refusal *auth.Refusal
+		if err := <-read; known != (err == nil) || !known && (!errors.As(err, &refusal) || refusal.Status != http.StatusServiceUnavailable) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	ctx := context.WithValue(t.Context(), http.ServerContextKey, server.Config)
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "/v1/session", strings.NewReader(`{}`)) // as the dashboard makes it
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadAll(Receive(httptest.NewRecorder(), r)); err != nil {
+		t.Errorf("a call within this process: %v", err)
 	}
 }
 

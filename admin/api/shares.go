@@ -100,7 +100,7 @@ func (r *rests) wait(c *call, customer string) {
 }
 
 func (r *rests) waitLocked(customer string, now time.Time) {
-	if customer == "" {
+	if customer == "" || now.Before(r.until[customer]) { // who rests has had their turn just now
 		return
 	}
 	for i := range r.waiting {
@@ -150,9 +150,11 @@ func (r *rests) begin(customer string) (end func()) {
 	r.waiting = slices.DeleteFunc(r.waiting, func(w importWaiter) bool { return w.customer == customer })
 	return func() {
 		now := time.Now()
+		r.mu.Lock()
+		defer r.mu.Unlock()
 		if took := now.Sub(began); took > time.Second {
-			r.mu.Lock()
-			defer r.mu.Unlock()
+			// They may have asked a second time meanwhile. That place is not kept: nobody would import while they rest.
+			r.waiting = slices.DeleteFunc(r.waiting, func(w importWaiter) bool { return w.customer == customer })
 			if r.until == nil {
 				r.until = map[string]time.Time{}
 			}

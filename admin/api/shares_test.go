@@ -107,6 +107,31 @@ func TestImportTurns(t *testing.T) {
 	})
 }
 
+// TestImportTurnOfWhoRests: who asks a second time while their import runs does not keep the others out while they rest.
+func TestImportTurnOfWhoRests(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var r rests
+		mayI := func(customer string) bool { return r.refuse(&call{w: httptest.NewRecorder()}, customer) == nil }
+		busy := func(customer string) { r.wait(&call{w: httptest.NewRecorder()}, customer) }
+		end := r.begin("acct_a")
+		busy("acct_a")
+		busy("acct_b")
+		time.Sleep(time.Minute)
+		busy("acct_a")
+		busy("acct_b")
+		end()
+		busy("acct_a") // it was refused by the store before the end, and notes that after it
+		if mayI("acct_a") || !mayI("acct_b") || mayI("acct_c") {
+			t.Errorf("acct_b is not the next: %v", r.waiting)
+		}
+		time.Sleep(time.Minute + time.Second)
+		if !mayI("acct_a") {
+			t.Error("acct_a rests for longer than its import took")
+		}
+	})
+}
+
 // TestImportRests: after a long import its customer waits, nobody else does, and a short one is no reason to wait.
 func TestImportRests(t *testing.T) {
 	t.Parallel()

@@ -366,6 +366,14 @@ func (a *Sessions) SignOut(ctx context.Context, s *Session) (*http.Cookie, error
 	return cookie(s.client, ""), nil
 }
 
+// Forget is the cookie that makes a browser forget its session, for a sign-out that could not end it; nil if it has none.
+func Forget(r *http.Request) *http.Cookie {
+	if !HasCookie(r) {
+		return nil
+	}
+	return cookie(ClientFrom(r.Context()), "")
+}
+
 // ByID is a session by its id, for a call that [Caller] has let in, nil if it is over.
 func (a *Sessions) ByID(ctx context.Context, id string) *Session {
 	snapshot := a.Store.Snapshot()

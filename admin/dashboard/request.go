@@ -43,6 +43,9 @@ func (d *Dashboard) serve(route route, w http.ResponseWriter, r *http.Request) {
 		if q.visitor == nil {
 			q.recognise()
 		}
+		if route.pattern == signOutForm {
+			err = q.forgotten(err)
+		}
 		q.fail(err)
 		return
 	}

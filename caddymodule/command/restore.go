@@ -44,8 +44,9 @@ works again.
 Say where the master key is if the configuration does: --master-key FILE for 'master_key
 file', --master-key-env NAME for 'master_key env', and --master-key-kms URI for
 'master_key kms', whose file is keystile/master.kms. The key management service is then
-asked, with the credentials that the AWS SDK finds; if it does not open the file,
-nothing is put in place.`),
+asked, with the credentials that the AWS SDK finds. A master key that is named so and
+is not there, or does not open what the backup holds sealed, is an error, and nothing is
+put in place.`),
 		CobraFunc: func(cmd *cobra.Command) {
 			cmd.Example = `
   keystile restore keys-2027-01-31.tar
@@ -93,6 +94,7 @@ func (r *restore) chooseMaster() error {
 	file, _ := r.call.flags().GetString("master-key")
 	env, _ := r.call.flags().GetString("master-key-env")
 	uri, _ := r.call.flags().GetString("master-key-kms")
+	r.named = file+env+uri != ""
 	wrapped := filepath.Join(caddy.AppDataDir(), "keystile", "master.kms") // the configuration knows no other place for it
 	switch {
 	case env != "" && file+uri != "":
@@ -118,6 +120,7 @@ type restore struct {
 	call         *call
 	store        string
 	master       keystore.MasterKey
+	named        bool   // it was said where the master key is: then it has to be there
 	wrapped      string // where one would be that a service has encrypted, if nothing was said of where the master key is
 	check, force bool
 	report       restoreReport
@@ -213,6 +216,8 @@ func (r *restore) inspect(ctx context.Context, path string, manifest *keystore.B
 	found, err := keystore.Inspect(ctx, backend, r.master)
 	err = errors.Join(err, backend.Close())
 	switch {
+	case err != nil && found != nil && !found.Sealed:
+		r.call.warn("nothing in the backup is sealed, but the gateway may not start with this master key: %v", err)
 	case err != nil && found != nil:
 		return fmt.Errorf("whether the master key is the one of the backup cannot be told: %w; nothing was changed", err)
 	case err != nil:
@@ -228,6 +233,10 @@ func (r *restore) inspect(ctx context.Context, path string, manifest *keystore.B
 	case found.Sealed && found.MasterKeyPresent && !found.MasterKeyFit:
 		return fmt.Errorf("%v is not the one that the backup's tokens are sealed under (keyset %s): put that one in place, or name it with --master-key, --master-key-env or --master-key-kms",
 			r.master, found.MasterKey)
+	case found.Sealed && !found.MasterKeyPresent && r.named:
+		return fmt.Errorf("%v is not there, and the backup's tokens are sealed under keyset %s: put it in place first, or name where it is; nothing was changed", r.master, found.MasterKey)
+	case err == nil && !found.Sealed && !found.MasterKeyPresent && r.named:
+		r.call.warn("%v is not there. Nothing in the backup is sealed under another.", r.master)
 	case found.Sealed && !found.MasterKeyPresent && r.isWrapped():
 		r.call.warn("%s is encrypted by a key management service, and was not looked into: name its key with --master-key-kms. "+
 			"The gateway does not start without keyset %s.", r.wrapped, found.MasterKey)

@@ -76,6 +76,14 @@ func TestStaleNodeRefusesSessions(t *testing.T) {
 			t.Errorf("%s: %d %.500s", path, got, body)
 		}
 	}
+	// Who signs out is out of this browser, and is told that this may be all.
+	for path, method := range map[string]string{"/v1/session": "DELETE", "/sign_out": "POST"} {
+		leaver := &browser{t: t, site: s, cookie: owner.cookie}
+		got, header, body := leaver.call(method, path, nil)
+		if cookies := (&http.Response{Header: header}).Cookies(); got != 503 || !strings.Contains(string(body), "may not have ended") || len(cookies) != 1 || cookies[0].MaxAge >= 0 || cookies[0].Value != "" {
+			t.Errorf("%s %s: %d %.500s, with the cookies %v", method, path, got, body, cookies)
+		}
+	}
 	stranger := &browser{t: t, site: s}
 	stranger.fails("POST", "/v1/session", map[string]any{"email": "jenny@example.com", "password": ownerPassword}, 503, "store_unavailable")
 	select {

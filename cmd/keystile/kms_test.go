@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
@@ -162,7 +163,7 @@ func TestRestoreUnderKMS(t *testing.T) {
 		t.Fatal(err)
 	}
 	other := newKMSGateway(t, kms)
-	other.Start(t) // makes a keyset of its own, which the service opens as well
+	other.Start(t)                                     // makes a keyset of its own, which the service opens as well
 	other.Stop(t)
 
 	g := newKMSGateway(t, kms)
@@ -183,7 +184,10 @@ func TestRestoreUnderKMS(t *testing.T) {
 			t.Fatalf("restore %q is refused and has put a store in place", args)
 		}
 	}
-	wants(t, g.Run(t, "restore", backup, "--check", "--master-key-kms", uri), 0, "master.kms", "is not there", "does not start without it")
+	refused(1, []string{"--check", "--master-key-kms", uri}, "master.kms", "is not there", "nothing was changed")
+	refused(1, []string{"--master-key-kms", uri}, "master.kms", "is not there", "nothing was changed")
+	refused(1, []string{"--master-key", filepath.Join(t.TempDir(), "master.key")}, "is not there", "nothing was changed")
+	wants(t, g.Run(t, "restore", backup, "--check"), 0, "is not there", "does not start without it") // nothing was said of where it is
 	theirs, err := os.ReadFile(kmsPath(other))
 	if err != nil {
 		t.Fatal(err)
@@ -240,7 +244,14 @@ func TestRestoreUnderEnvironment(t *testing.T) {
 	backup := filepath.Join(g.Dir, "keys.tar")
 	wants(t, g.Run(t, "backup", backup), 0, "wrote")
 	g.Stop(t)
-	wants(t, g.Run(t, "restore", backup, "--check", "--master-key-env", "KEYSTILE_NOT_SET"), 0, "is not there")
+	before, err := os.ReadFile(g.StorePath())
+	if err != nil {
+		t.Fatal(err)
+	}
+	wants(t, g.Run(t, "restore", backup, "--force", "--master-key-env", "KEYSTILE_NOT_SET"), 1, "is not there", "nothing was changed")
+	if after, err := os.ReadFile(g.StorePath()); err != nil || !bytes.Equal(before, after) {
+		t.Errorf("the store that was there is another one after a restore that was refused: %v", err)
+	}
 	wants(t, g.Run(t, "restore", backup, "--force", "--master-key-env", "KEYSTILE_MASTER_KEY"), 0, "restored")
 	g.Start(t)
 	if again := g.Admin.Reveal(t, key.ID); again.Token != key.Token {

@@ -163,7 +163,7 @@ func TestRestoreUnderKMS(t *testing.T) {
 		t.Fatal(err)
 	}
 	other := newKMSGateway(t, kms)
-	other.Start(t)                                     // makes a keyset of its own, which the service opens as well
+	other.Start(t) // makes a keyset of its own, which the service opens as well
 	other.Stop(t)
 
 	g := newKMSGateway(t, kms)

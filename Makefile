@@ -1,12 +1,15 @@
 # One word for each thing that is done to this project. `make help` lists them.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
+# What is piped on fails as a whole: a test that fails is not hidden by the grep behind it.
+.SHELLFLAGS := -o pipefail -c
 
 # The tests run under the race detector, which needs cgo; the shipped binary is pure Go.
 BIN   ?= bin/keystile
 TOOLS := go tool -modfile=.ci/tools/go.mod
 FUZZTIME ?= 20s
 RECORDS ?= 2000000
+SEALED ?= 200000
 LOAD ?= 10s
 SOAK ?= 30m
 
@@ -44,6 +47,10 @@ bench-fleet: ## three gateways on a PostgreSQL: 500 revocations under load, then
 	KEYSTILE_TEST_FLEET_ROUNDS=500 CGO_ENABLED=0 go test -count=1 -v -timeout 30m -run '^TestFleetRevocation$$' ./cmd/keystile
 	KEYSTILE_TEST_FLEET_KEYS=1000000 KEYSTILE_TEST_FLEET_LAGS=500 CGO_ENABLED=0 go test -count=1 -v -timeout 30m -run '^TestFleetManyKeys$$' ./cmd/keystile
 
+.PHONY: bench-rotation
+bench-rotation: ## rotate the master key of a running gateway with SEALED (default 200,000) sealed tokens
+	KEYSTILE_BENCH_SEALED=$(SEALED) CGO_ENABLED=0 go test -count=1 -timeout 30m -v -run '^TestMasterKeyRotateMany$$' ./cmd/keystile | grep -E 'accounts made|sealed anew|^(---|ok|FAIL)'
+
 .PHONY: bench-pglog
 bench-pglog: ## the request log in PostgreSQL with RECORDS over ten days
 	KEYSTILE_BENCH_PGLOG=$(RECORDS) CGO_ENABLED=0 go test -count=1 -timeout 30m -v -run '^TestBenchmark$$' ./requestlog/pglog
@@ -59,8 +66,8 @@ bench-system: ## whole systems side by side (nginx, haproxy, wrk from Debian): h
 	go run ./bench/chart bench/results.json README.md
 
 .PHONY: load
-load: ## seven attacks on the running binary, and what a good customer notices of each (LOAD=10s each)
-	KEYSTILE_LOAD=$(LOAD) CGO_ENABLED=0 go test -count=1 -timeout 30m -v -run '^TestGoodTrafficUnderAttack$$' ./cmd/keystile | grep -E '^ .*\||^(---|ok|FAIL)'
+load: ## seven attacks on the running binary and a flood, and what a good customer notices of each (LOAD=10s each)
+	KEYSTILE_LOAD=$(LOAD) CGO_ENABLED=0 go test -count=1 -timeout 30m -v -run '^(TestGoodTrafficUnderAttack|TestFloodUnderMemoryLimit)$$' ./cmd/keystile | grep -E '^ .*\||^(---|ok|FAIL)'
 
 .PHONY: soak
 soak: ## SOAK (default 30m) of churn, reloads, revocations and kills, with a checker that knows what should have happened
@@ -74,8 +81,12 @@ lint: ## format, vet and the linters of .golangci.yml
 supply: ## vulnerabilities, licences, bill of materials, and two builds that must be one file; to .artifacts
 	.ci/supply
 
+.PHONY: try-deploy
+try-deploy: ## build the image and boot a Debian that starts the unit (root; buildah, mmdebstrap, systemd-container)
+	.ci/deploy
+
 .PHONY: fuzz
-fuzz: ## every fuzz target for FUZZTIME (default 20s) each
+fuzz: ## every fuzz target for FUZZTIME (default 20s) each, and a table of what they did
 	.ci/fuzz $(FUZZTIME)
 
 .PHONY: check

@@ -87,6 +87,7 @@ func (s *AdminSite) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhtt
 		w = recorder
 		defer func() { e.write(recorder, time.Since(began)) }()
 	}
+	api.Receive(w, r) // before the first answer
 	h := w.Header()
 	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")

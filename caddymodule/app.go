@@ -118,6 +118,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	a.run.settings = settings{headers: config.headers, logger: ctx.Logger(), now: time.Now}
+	a.warnOfPasswords(a.run.settings.logger)
 	if a.run.settings.catalog, err = a.Catalog.compile(repl); err != nil {
 		return err
 	}
@@ -148,6 +149,9 @@ func (a *App) take(config resolved) (err error) {
 		return err
 	}
 	if a.run.settings.throttle, err = take(&a.run.held, poolKey{kind: "throttle"}, newThrottle); err != nil {
+		return err
+	}
+	if a.run.settings.resets, err = take(&a.run.held, poolKey{kind: "resets"}, newResets); err != nil {
 		return err
 	}
 	if a.run.settings.limiter, err = take(&a.run.held, poolKey{kind: "rate limits"}, newLimiter); err != nil {

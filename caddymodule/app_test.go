@@ -161,7 +161,7 @@ func TestHalfProvisionedReleasesWhatItTook(t *testing.T) {
 	}{
 		{"before anything is taken", App{HeaderPrefix: "bad prefix"}, 0},
 		{"bad catalog", App{Catalog: &CatalogConfig{Resources: []ResourceConfig{{Name: "x", Rules: []RuleConfig{{Rule: "read", Method: "GET", Paths: []string{"no-slash"}}}}}}}, 0},
-		{"conflict over the store", App{MasterKey: &MasterKeyConfig{Env: "OTHER"}}, 5},
+		{"conflict over the store", App{MasterKey: &MasterKeyConfig{Env: "OTHER"}}, 6},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -462,8 +462,8 @@ func wantReferences(t *testing.T, n int) {
 		keys++
 		return true
 	})
-	if keys != 6 {
-		t.Errorf("%d things in the pool, want 6: store, log, throttle, lockout, rate limits, metrics", keys)
+	if keys != 7 {
+		t.Errorf("%d things in the pool, want 7: store, log, throttle, resets, lockout, rate limits, metrics", keys)
 	}
 	pool.Range(func(key, _ any) bool {
 		if got, _ := pool.References(key); got != n {

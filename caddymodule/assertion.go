@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
-	"go.uber.org/zap"
 
 	"github.com/keystile/keystile/keystore"
 	"github.com/keystile/keystile/policy"
@@ -94,9 +93,7 @@ func (x *exchange) assert(r *http.Request) bool {
 	token, err := a.token(r.Context(), x.gate.store, x.claims(r.Host))
 	if err != nil {
 		x.verdict.decision.Reason = policy.ReasonGatewayUnavailable
-		if c := x.gate.logger.Check(zap.ErrorLevel, "cannot sign the assertion"); c != nil {
-			c.Write(zap.String("request_id", x.verdict.requestID), zap.Error(err))
-		}
+		x.complain(x.handler.unsigned, "cannot sign the assertion", err)
 		return false
 	}
 	r.Header[a.header] = x.values.one(token)

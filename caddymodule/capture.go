@@ -194,7 +194,7 @@ func (x *exchange) endCapture(rec *requestlog.Record, err error) {
 	if err == nil && !w.wrote && !x.aborted {
 		x.captureResponse(rec.Status, w.Header())
 	}
-	inWhole := x.body.ended.Load() || x.request.ContentLength >= 0 && rec.BytesIn >= x.request.ContentLength
+	inWhole := x.body.ended.Load() || !x.body.gone && x.request.ContentLength >= 0 && rec.BytesIn >= x.request.ContentLength
 	outWhole := err == nil && !x.aborted && !x.revoked.Load()
 	if announced := w.Header()["Content-Length"]; len(announced) == 1 {
 		outWhole = outWhole && announced[0] == strconv.FormatInt(rec.BytesOut, 10)

@@ -100,7 +100,7 @@ func (x *exchange) writeError(status int, body errorObject) error {
 	h["Content-Type"] = []string{"application/json"}
 	h["Content-Length"] = []string{strconv.Itoa(len(text))}
 	x.response.WriteHeader(status)
-	if x.request.Method == http.MethodHead {
+	if x.request.Method == http.MethodHead || x.reset() {
 		return nil
 	}
 	// An error here is a client that has gone: there is nobody to tell.

@@ -16,6 +16,7 @@ type exchange struct {
 	handler *Handler
 	gate    *gate
 	request *http.Request // as the next handler sees it
+	asked   *http.Request // as the server hands it out
 	record  *requestlog.Record
 	start   time.Time
 	called  time.Time           // when the next handler was called; zero: never
@@ -29,6 +30,8 @@ type exchange struct {
 	looked   bool           // the store was asked for a key
 	foreign  bool           // the presented token has a spelling of its own
 	denied   bool           // the answer is the gateway's own
+	anyone   bool           // anybody could have made this request
+	longLine bool           // the record's texts may be parts of a long request line
 	status   int            // to answer a denial with, if it is not the reason's own
 	aborted  bool           // the next handler panicked
 

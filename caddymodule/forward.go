@@ -121,3 +121,17 @@ func isDialError(err error) bool {
 	var dial reverseproxy.DialError
 	return errors.As(err, &dial)
 }
+
+// errSwitched is the failure of a backend that switches to a protocol which nobody has asked for.
+var errSwitched = errors.New("the backend switches protocols unasked")
+
+// switchedUnasked says whether Caddy's proxy has met a 101 that nobody has asked for, when it has written nothing: the client would take
+// an empty 200 for the backend's answer.
+func switchedUnasked(r *http.Request) bool {
+	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if !ok {
+		return false
+	}
+	status, _ := repl.Get("http.reverse_proxy.status_code")
+	return status == http.StatusSwitchingProtocols
+}

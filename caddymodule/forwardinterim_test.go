@@ -1,10 +1,12 @@
 package caddymodule
 
 import (
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 )
 
@@ -46,6 +48,27 @@ func TestAnswerWithoutStatus(t *testing.T) {
 		for _, site := range w.sites {
 			if got := w.ask(t, site, status); got.status != http.StatusBadGateway || got.broken {
 				t.Errorf("status %s: got %+v, want 502", status, got)
+			}
+		}
+	}
+}
+
+// TestUnaskedByTheProxy: what Caddy's proxy makes of a 101 that nobody has asked for was an empty 200 to the client, and it handed on a
+// 100 that nobody waits for. Both are as by the short way, also where reverse_proxy stands after the directive.
+func TestUnaskedByTheProxy(t *testing.T) {
+	answers := map[string]int{
+		"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n": http.StatusBadGateway,
+		"HTTP/1.1 101 Switching Protocols\r\n\r\n":                                        http.StatusBadGateway,
+		"HTTP/1.1 100 Continue\r\n\r\n" + fine:                                            http.StatusOK,
+	}
+	var answer atomic.Pointer[string]
+	w := newTwoWays(t, func() string { return *answer.Load() })
+	for text, want := range answers {
+		answer.Store(&text)
+		for _, site := range w.sites {
+			raw := exchangeRaw(t, site, "GET /v1/charges HTTP/1.1\r\nHost: "+site+"\r\nAuthorization: Bearer "+w.token+"\r\nIncremental: ?0\r\nConnection: close\r\n\r\n")
+			if !strings.HasPrefix(raw, fmt.Sprintf("HTTP/1.1 %d ", want)) || want == http.StatusBadGateway && !strings.Contains(raw, "upstream_unavailable") {
+				t.Errorf("%q at %s: want %d\n%s", text, site, want, raw)
 			}
 		}
 	}

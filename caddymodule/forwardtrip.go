@@ -96,7 +96,7 @@ func (t *shortTrip) exchange() (*http.Response, error) {
 		case err != nil:
 			return nil, fmt.Errorf("reading the backend's answer: %w", err)
 		case res.StatusCode == http.StatusSwitchingProtocols:
-			return nil, errors.New("the backend switches protocols unasked")
+			return nil, errSwitched
 		case res.StatusCode >= 200 || res.StatusCode < 100: // the second is none at all, and becomes a 502
 			if t.way.headTime > 0 {
 				if err := c.SetReadDeadline(time.Time{}); err != nil {

@@ -36,8 +36,9 @@ type settings struct {
 	// rates are the limits of accounts without limits of their own.
 	rates   keystore.RateLimit
 	limiter *limiter // lives in the pool, as what follows
-	// throttle, lockout and metrics outlive a config load: they live in the pool.
+	// throttle, resets, lockout and metrics outlive a config load: they live in the pool.
 	throttle *throttle
+	resets   *throttle // of requests that are given up
 	lockout  *throttle // of the admin site
 	metrics  *metrics
 	members  memberSettings

@@ -70,7 +70,7 @@ func newGateway(t testing.TB, configure func(*Handler)) *testGateway {
 	app := &App{run: new(running)}
 	app.run.settings = settings{
 		catalog: catalog, headers: testHeaders, node: "node", logger: zap.NewNop(), now: now,
-		throttle: newThrottle(), metrics: newMetrics(),
+		throttle: newThrottle(), resets: newResets(), metrics: newMetrics(),
 	}
 	app.run.gated.Store(&gate{settings: app.run.settings, store: g.store, log: g.log})
 	g.handler = &Handler{app: app, Open: []string{"/public/*", "/healthz"}}

@@ -84,7 +84,10 @@ type Handler struct {
 	Sign bool `json:"sign,omitempty"`
 
 	// What becomes of requests while the request log has no room for their records: `drop` lets them pass and counts the
-	// records that are lost, `deny` refuses them with 503. Default: `drop`.
+	// records that are lost, `deny` refuses them with 503. Either way the records of what was refused without a key, or with one
+	// that nobody has, are given up first (beyond half of the queue), then those of open routes, publishable keys and keys that
+	// have ended (beyond five eighths, where `deny` begins to refuse such requests), so that nobody without a good key can take
+	// the room of those with one. Default: `drop`.
 	OnOverload string `json:"on_overload,omitempty"`
 
 	// What of the headers and bodies of requests is kept in the request log. Default: nothing.
@@ -108,7 +111,9 @@ type Handler struct {
 	access  *accessLog
 	asserts *asserter // nil: the site does not sign
 	deny503 bool      // on_overload deny
-	capture *capturePlan
+
+	unreachable, unsigned *logLimit
+	capture               *capturePlan
 }
 
 // CaddyModule returns the Caddy module information.
@@ -153,6 +158,7 @@ func (h *Handler) compile(s *settings) (err error) {
 	h.names = newIdentityNames(s.headers.prefix)
 	h.keyName = textproto.CanonicalMIMEHeaderKey(h.KeyHeader)
 	h.deny503 = h.OnOverload == "deny"
+	h.unreachable, h.unsigned = new(logLimit), new(logLimit)
 	if h.capture, err = h.Capture.compile(h.keyName); err != nil {
 		return fmt.Errorf("capture: %w", err)
 	}

@@ -50,6 +50,7 @@ func (h *Health) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.H
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
+	settleBody(w, r, r.Body, w.Header(), withDenied)
 	w.WriteHeader(status)
 	_, err := w.Write([]byte(text + "\n"))
 	return err

@@ -23,6 +23,7 @@ type metrics struct {
 	misses     prometheus.Counter
 	lookups    prometheus.Histogram
 	decides    prometheus.Histogram
+	resets     prometheus.Counter
 	collectors []prometheus.Collector
 }
 
@@ -48,6 +49,10 @@ func newMetrics() *metrics {
 			Namespace: "caddy", Subsystem: "keystile", Name: "decision_duration_seconds", Buckets: buckets,
 			Help: "Time from a request's credential to its decision. One request in 64 is measured, chosen at random: multiply counts by 64.",
 		}),
+		resets: prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: "caddy", Subsystem: "keystile", Name: "resets_total",
+			Help: "HTTP/2 requests given up by their client at once, beyond what one peer may: their connection was told to end.",
+		}),
 	}
 	for _, reason := range policy.Reasons() {
 		for int(reason) >= len(m.decisions) {
@@ -55,7 +60,7 @@ func newMetrics() *metrics {
 		}
 		m.decisions[reason] = decisions.WithLabelValues(reason.String())
 	}
-	m.collectors = []prometheus.Collector{decisions, cache, m.lookups, m.decides, stateCollector{}}
+	m.collectors = []prometheus.Collector{decisions, cache, m.lookups, m.decides, m.resets, stateCollector{}}
 	return m
 }
 

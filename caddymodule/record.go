@@ -16,6 +16,11 @@ import (
 // statusClientGone is what proxies write for a client that went away before the answer. It is never sent.
 const statusClientGone = 499
 
+// maxLine is how long a request line may be for its parts to stay in the record as they are: method, protocol, path and target
+// are cut out of it, and each keeps the whole line alive. The parts of a longer one are copied. Over HTTP/2 the target alone is
+// such a line; a rewrite before this handler makes another.
+const maxLine = 1 << 10
+
 // beginRecord notes what the client sent, before other handlers can change it.
 func (x *exchange) beginRecord(r *http.Request) {
 	rec := x.gate.log.NewRecord()
@@ -30,7 +35,9 @@ func (x *exchange) beginRecord(r *http.Request) {
 	if r.TLS != nil {
 		rec.TLS = tlsVersion(r.TLS.Version)
 	}
-	rec.Target = rawTarget(r)
+	var method string
+	method, rec.Target = received(r)
+	x.longLine = len(method)+len(rec.Target) > maxLine || len(r.Method)+len(r.RequestURI) > maxLine
 	if _, query, found := strings.Cut(rec.Target, "?"); found {
 		rec.Target, rec.Query = x.handler.capture.redactQuery(rec.Target, query)
 	} else if !strings.HasPrefix(rec.Target, "/") || strings.Contains(rec.Target, "#") {
@@ -87,7 +94,39 @@ func (x *exchange) endRecord(err error) {
 	if x.capture != nil {
 		x.endCapture(rec, err)
 	}
-	x.gate.log.Append(rec)
+	if x.longLine {
+		rec.Detach()
+	}
+	x.appendRecord()
+}
+
+// appendRecord gives the record as much room in the log as the request deserves. What was not handed on and has no key that
+// we know tells of nobody, and is given up first. That a key that has ended was tried is worth more: it is what shows that a
+// revocation works, whatever guesses come at the same time.
+func (x *exchange) appendRecord() {
+	switch log := x.gate.log; {
+	case !x.anyone:
+		log.Append(x.record)
+	case x.verdict.key == nil && x.called.IsZero():
+		log.AppendMinor(x.record)
+	default:
+		log.AppendForAnyone(x.record)
+	}
+}
+
+// byAnyone says whether anybody could have made the request that was judged: it has no key, or one that is public or has ended,
+// whatever it was refused for. Strangers must not be able to take the room in the log that the requests of others need.
+func (x *exchange) byAnyone() bool {
+	key := x.verdict.key
+	return key == nil || key.Kind == policy.KindPublishable || key.Ended(x.start)
+}
+
+// ready says whether the log has room for the record of this request.
+func (x *exchange) ready() bool {
+	if x.anyone {
+		return x.gate.log.ReadyForAnyone()
+	}
+	return x.gate.log.Ready()
 }
 
 // answered is the status that the client got, or gets once Caddy has dealt with the error.

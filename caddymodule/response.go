@@ -46,6 +46,11 @@ func (w *responseWriter) WriteHeader(status int) {
 	if status < 100 || status > 999 {
 		status = http.StatusBadGateway // a backend may say "HTTP/1.1 000", and the server would panic over it
 	}
+	if status == http.StatusContinue {
+		if _, expected := w.x.request.Header["Expect"]; !expected {
+			return // nobody waits for it: the short way passes over it, too
+		}
+	}
 	if status >= 200 || status == http.StatusSwitchingProtocols {
 		w.begin(status)
 	}
@@ -58,6 +63,9 @@ func (w *responseWriter) begin(status int) {
 	w.status = status
 	h := w.Header()
 	w.x.stamp(h)
+	if status != http.StatusSwitchingProtocols {
+		w.x.settleUnread(h)
+	}
 	if w.x.body.abandoned() {
 		h["Connection"] = []string{"close"}
 	}

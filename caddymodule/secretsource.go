@@ -8,6 +8,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/keystile/keystile/keystore"
 	"github.com/keystile/keystile/policy"
 )
 
@@ -17,7 +18,9 @@ type SecretSource struct {
 	// The name of an environment variable that holds the secret.
 	Env string `json:"env,omitempty"`
 
-	// A file that holds the secret and nothing else but white space around it.
+	// A file that holds the secret and nothing else but white space around it. One that others may read or change is refused, as
+	// is one of another user than root or the one who runs this. The group of a file of root's may read it, and so may all who are
+	// in a container into which Kubernetes mounts it.
 	File string `json:"file,omitempty"`
 }
 
@@ -42,14 +45,7 @@ func (s *SecretSource) read() (policy.Token, error) {
 			return policy.Token{}, fmt.Errorf("the environment variable %s is empty", s.Env)
 		}
 	default:
-		info, err := os.Stat(s.File)
-		if err != nil {
-			return policy.Token{}, err
-		}
-		if !info.Mode().IsRegular() || info.Size() > maxSecret {
-			return policy.Token{}, fmt.Errorf("%s holds no secret", s.File)
-		}
-		data, err := os.ReadFile(s.File)
+		data, err := keystore.ReadSecretFile(s.File, maxSecret)
 		if err != nil {
 			return policy.Token{}, err
 		}

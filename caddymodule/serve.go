@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"net/http"
+	"runtime"
 	"time"
 
 	"go.uber.org/zap"
@@ -17,7 +18,7 @@ import (
 // ServeHTTP takes one request through the gateway: what only the gateway may say is removed from its headers, it is
 // judged, and answered or handed on. One record is written whatever happens, also if the next handler panics.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	x := &exchange{handler: h, gate: h.app.gate(), request: r}
+	x := &exchange{handler: h, gate: h.app.gate(), request: r, asked: r}
 	x.response.ResponseWriter, x.response.x = w, x
 	logged := h.access.begin(w, r)
 	if x.gate == nil {
@@ -26,7 +27,6 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	x.start = x.gate.now()
 	x.verdict.requestID = requestlog.NewID(x.start)
 	x.beginRecord(r)
-	overloaded := h.deny503 && !x.gate.log.Ready()
 
 	var err error
 	returned := false
@@ -35,28 +35,40 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		x.aborted = !returned
 		x.gate.metrics.decision(x.verdict.decision.Reason)
 		logged.end(x, err)
+		x.letGo()
 		x.endRecord(err)
 		if x.release != nil {
 			x.release()
 		}
+		if x.denied {
+			// The scheduler lets a connection whose requests come without a pause go on for 10 ms. In a flood of keys that nobody has,
+			// those who have one would wait for each such connection in turn.
+			runtime.Gosched()
+		}
 	}()
 
 	x.judge(r)
+	x.anyone = x.byAnyone()
 	x.publish(r)
-	if overloaded {
+	if h.deny503 && !x.ready() {
 		x.verdict.decision.Reason = policy.ReasonGatewayUnavailable
 	}
 	switch d := &x.verdict.decision; {
 	case d.Reason == policy.ReasonPreflight:
+		x.settleBody(x.response.Header())
 		h.cors.answerPreflight(&x.response, x.question.Origin)
 	case d.Allowed() && r.Method == http.MethodOptions && !d.Route.Known:
 		x.answerOptions()
 	case d.Allowed():
 		err = x.forward(r, next)
 	default:
+		x.countReset()
 		err = x.deny()
 	}
 	returned = true
+	if !x.response.wrote {
+		x.settleUnanswered(err)
+	}
 	err = logged.settle(x, r, err)
 	return err
 }
@@ -252,9 +264,14 @@ func (x *exchange) forward(r *http.Request, next caddyhttp.Handler) error {
 	if x.cancel != nil {
 		x.cancel(nil)
 	}
+	x.countReset()
+	if err == nil && !x.response.wrote && switchedUnasked(r) {
+		err = &backendFailure{http.StatusBadGateway, errSwitched}
+	}
 	if err == nil {
-		if !x.response.wrote {
-			x.stamp(x.response.Header()) // the server sends an empty 200
+		if !x.response.wrote { // the server sends an empty 200
+			x.stamp(x.response.Header())
+			x.settleUnread(x.response.Header())
 		}
 		return nil
 	}
@@ -282,9 +299,7 @@ func (x *exchange) failed(err error) error {
 		x.stamp(x.response.Header())
 		return err // with its own status and text: the error routes may tell them apart
 	}
-	if c := x.gate.logger.Check(zap.ErrorLevel, "backend unavailable"); c != nil {
-		c.Write(zap.String("request_id", x.verdict.requestID), zap.Error(err))
-	}
+	x.complain(x.handler.unreachable, "backend unavailable", err)
 	return x.deny()
 }
 

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/tink-crypto/tink-go/v2/tink"
 
 	"github.com/keystile/keystile/admin/api"
 	"github.com/keystile/keystile/admin/auth"
@@ -105,9 +104,7 @@ func (m masterSource) key() keystore.MasterKey {
 		return keystore.MasterKeyEnv(m.env)
 	}
 	if m.kms != "" {
-		return keystore.MasterKeyWrapped(m.file, m.kms, func(ctx context.Context) (tink.AEADWithContext, error) {
-			return awskms.Connect(ctx, m.kms)
-		})
+		return awskms.MasterKey(m.file, m.kms)
 	}
 	return keystore.MasterKeyFile(m.file)
 }

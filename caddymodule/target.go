@@ -45,10 +45,16 @@ func target(r *http.Request) (path string, ok bool) {
 
 // rawTarget is the target as the client sent it, before any rewrite.
 func rawTarget(r *http.Request) string {
+	_, target := received(r)
+	return target
+}
+
+// received are method and target as the client sent them, before any rewrite.
+func received(r *http.Request) (method, target string) {
 	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
-		return original.RequestURI
+		return original.Method, original.RequestURI
 	}
-	return r.RequestURI
+	return r.Method, r.RequestURI
 }
 
 // plainQuery refuses what has no place in a query and is read in several ways: fragments, spaces, control characters.

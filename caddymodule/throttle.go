@@ -55,9 +55,12 @@ type throttleBucket struct {
 	at     time.Time
 }
 
-// newThrottle makes an empty throttle.
-func newThrottle() *throttle {
-	return &throttle{rate: throttleRate, burst: throttleBurst, seed: maphash.MakeSeed()}
+// newThrottle makes the throttle of failed tries.
+func newThrottle() *throttle { return newBuckets(throttleRate, throttleBurst) }
+
+// newBuckets makes an empty throttle.
+func newBuckets(rate, burst float32) *throttle {
+	return &throttle{rate: rate, burst: burst, seed: maphash.MakeSeed()}
 }
 
 // newLockout makes the throttle of the admin site.

@@ -210,3 +210,40 @@ func TestAnswers(t *testing.T) {
 		t.Errorf("%d answers outlive their time", len(rows))
 	}
 }
+
+// TestClockAheadKeepsAnswers: a clock that is ahead for a while destroys no saved answer, also if the store is opened meanwhile; a call that is
+// repeated is not made again. An answer is over once the clock has stayed there.
+func TestClockAheadKeepsAnswers(t *testing.T) {
+	t.Parallel()
+	const ahead = 40 * 24 * time.Hour
+	clock, backend, passed := newClock(), keystoretest.NewMemory(), time.Duration(0)
+	o := keystore.Options{Backend: backend, Now: clock.now, Elapsed: func() time.Duration { return passed }}
+	s := keystoretest.NewStore(t, o)
+	if _, err := s.CreateOrganization(t.Context(), keystore.Actor{Kind: "admin", Name: "x"}, keystore.OrganizationParams{Name: "x"}); err != nil {
+		t.Fatal(err)
+	}
+	a := &keystore.Answer{Caller: "x", Key: "k", Expires: clock.at.Add(24 * time.Hour), Body: []byte("{}")}
+	if err := s.SaveAnswer(t.Context(), a); err != nil {
+		t.Fatal(err)
+	}
+	check := func(when string, want bool) {
+		t.Helper()
+		if got, err := s.FindAnswer(t.Context(), a.Caller, a.Key); err != nil || (got != nil) != want {
+			t.Errorf("%s: found %+v, %v", when, got, err)
+		}
+	}
+	clock.at = clock.at.Add(ahead)
+	check("ahead", true)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	o.Backend = backend.Reopen()
+	s = keystoretest.NewStore(t, o)
+	check("opened by a clock that is ahead", true)
+	clock.at = clock.at.Add(-ahead)
+	check("put right", true)
+	clock.at = clock.at.Add(ahead)
+	check("ahead again", true)
+	clock.at, passed = clock.at.Add(time.Hour), passed+time.Hour
+	check("stayed there", false)
+}

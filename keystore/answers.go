@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/keystile/keystile/internal/settled"
 )
 
 // Limits on the answers that are kept. A new one that does not fit is refused rather than an older one forgotten.
@@ -97,14 +99,21 @@ func (s *Store) FindAnswer(ctx context.Context, caller, key string) (*Answer, er
 	ref, ok := s.answers.byID[id]
 	s.answers.mu.Unlock()
 	// Other nodes keep answers too, and this index does not know of them.
-	if s.shared == nil && (!ok || !s.now().Before(ref.expires)) {
+	if s.shared == nil && (!ok || !s.aged.Now().Before(ref.expires)) {
 		return nil, nil //nolint:nilnil // no answer is an answer
 	}
 	row, err := s.backend.Kept(ctx, id)
+	over := func() bool { return !s.aged.Now().Before(row.Expires) }
+	if err == nil && row != nil && s.shared != nil && over() {
+		// By the clock here, which may be wrong, and then the call would be made twice. The database destroys it if its clock says so too.
+		if err = s.shared.DropKept(ctx, s.aged.Now()); err == nil {
+			row, err = s.backend.Kept(ctx, id)
+		}
+	}
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("reading a kept answer: %w", err)
-	case row == nil, !s.now().Before(row.Expires):
+	case row == nil, s.shared == nil && over():
 		return nil, nil //nolint:nilnil // it expired at this very moment, or never was
 	case len(row.Data) < sha256.Size:
 		return nil, errors.New("a kept answer is cut off")
@@ -152,32 +161,63 @@ func (s *Store) loadAnswers(ctx context.Context) error {
 	return nil
 }
 
+// clockWait is how long a clock that jumps ahead must stay there before saved answers are over by it.
+const clockWait = time.Hour
+
+// watchClock begins to watch the clock: one that is ahead for a while must not destroy the answers by which a call is not made twice. It
+// goes on from the newest event, or from when the copy was kept that the node starts from.
+func (s *Store) watchClock(o *Options) {
+	s.aged = settled.New(settled.Options{
+		From: settled.State{At: s.newest}, Wait: clockWait, Now: o.Now, Elapsed: o.Elapsed,
+		Told: func(ahead time.Duration) {
+			if ahead > clockWait { // less is a quiet time
+				s.logger.Info("the clock is ahead of the newest event, or of the time that has passed; answers of idempotency keys are kept until it has stayed there",
+					zap.Duration("ahead", ahead), zap.Duration("for", clockWait))
+			}
+		},
+	})
+}
+
 // dropAnswers destroys the answers whose time is over.
 func (s *Store) dropAnswers() {
-	now := s.now()
-	k := s.answers
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	var over []string
-	for id, ref := range k.byID {
-		if !now.Before(ref.expires) {
-			over = append(over, id)
-		}
-	}
-	if len(over) == 0 && s.shared == nil { // those of a node that is gone are nobody's else
-		return
-	}
+	now := s.aged.Now()
 	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
 	defer cancel()
-	drop := func() error { return s.backend.Keep(ctx, nil, over) }
-	if s.shared != nil {
-		drop = func() error { return s.shared.DropKept(ctx, now) }
+	failed := func(err error) bool {
+		if err != nil {
+			s.logger.Warn("destroying answers whose time is over", zap.Error(err)) // the next minute tries again
+		}
+		return err != nil
 	}
-	if err := drop(); err != nil {
-		s.logger.Warn("destroying answers whose time is over", zap.Error(err)) // the next minute tries again
+	k := s.answers
+	if s.shared != nil { // also those of nodes that are gone; nobody waits for the database meanwhile
+		if !failed(s.shared.DropKept(ctx, now)) {
+			k.mu.Lock()
+			defer k.mu.Unlock()
+			k.forget(k.over(now))
+		}
 		return
 	}
-	for _, id := range over {
+	// Under the lock: what is kept by the same name meanwhile must not be destroyed with it.
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if over := k.over(now); len(over) > 0 && !failed(s.backend.Keep(ctx, nil, over)) {
+		k.forget(over)
+	}
+}
+
+// over is what has ended at a time.
+func (k *answers) over(now time.Time) (ids []string) {
+	for id, ref := range k.byID {
+		if !now.Before(ref.expires) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+func (k *answers) forget(ids []string) {
+	for _, id := range ids {
 		k.bytes -= k.byID[id].size
 		delete(k.byID, id)
 	}

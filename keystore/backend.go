@@ -52,6 +52,9 @@ type Backend interface {
 	Keep(ctx context.Context, put []KeptRow, remove []string) error
 	// Kept is one kept value, nil if there is none. Its Data is the caller's.
 	Kept(ctx context.Context, id string) (*KeptRow, error)
+	// SwapKept gives kept values other Data in one durable step, each only if it still is what it was, and says of each whether
+	// it did. None is made that is not there.
+	SwapKept(ctx context.Context, swaps []KeptSwap) ([]bool, error)
 	// LoadKept calls row for every kept value. The row's Data is valid only during the call.
 	LoadKept(ctx context.Context, row func(KeptRow) error) error
 
@@ -112,6 +115,12 @@ type KeptRow struct {
 	ID      string
 	Expires time.Time // UTC, whole milliseconds
 	Data    []byte
+}
+
+// KeptSwap is other Data for a kept value, unless somebody has changed or removed it meanwhile.
+type KeptSwap struct {
+	ID        string
+	Old, Data []byte
 }
 
 // UsageRow is the last use of one key or admin token.

@@ -80,7 +80,7 @@ type Inspection struct {
 
 // Inspect reads a backend through without changing it: every row, the whole chain of events, and whether the master key,
 // if one is given, is the one that the store was sealed under. What is wrong with a row is an error; the rest stands in
-// the answer. The caller closes the backend.
+// the answer. That the master key cannot be read is an error beside an answer. The caller closes the backend.
 func Inspect(ctx context.Context, b Backend, key MasterKey) (*Inspection, error) {
 	db, err := memdb.NewMemDB(schema())
 	if err != nil {

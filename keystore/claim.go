@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// claimTime is how long a claim holds that nobody gives back: its node has died. It is longer than any call takes, an import
-// of a file included.
+// claimTime is how long a claim holds that nobody gives back, by the database's clock: its node has died. It is longer than any
+// call takes, an import of a file included.
 const claimTime = 20 * time.Minute
 
 // claimPrefix begins the ids of claims among the kept values.
@@ -22,19 +22,20 @@ func (s *Store) ClaimAnswer(ctx context.Context, caller, key string) (bool, erro
 	if s.shared == nil {
 		return true, nil
 	}
-	now := s.now()
-	claimed, err := s.shared.Claim(ctx, KeptRow{ID: claimID(caller, key), Expires: milliseconds(now.Add(claimTime)), Data: []byte(s.node.id)}, now)
+	claimed, err := s.shared.Claim(ctx, claimID(caller, key), []byte(s.node.id), claimTime)
 	if err != nil {
 		return false, fmt.Errorf("claiming an idempotency key: %w", err)
 	}
 	return claimed, nil
 }
 
-// ReleaseAnswer takes back what ClaimAnswer said. If it fails, the claim ends by itself.
+// ReleaseAnswer takes back what ClaimAnswer said, also if its caller has left. If it fails, the claim ends by itself.
 func (s *Store) ReleaseAnswer(ctx context.Context, caller, key string) error {
 	if s.shared == nil {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.commitTime())
+	defer cancel()
 	if err := s.backend.Keep(ctx, nil, []string{claimID(caller, key)}); err != nil {
 		return fmt.Errorf("releasing an idempotency key: %w", err)
 	}

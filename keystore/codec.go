@@ -68,10 +68,12 @@ func (e *encoder) uint(field, v uint64) {
 	e.bytes(field, e.tmp)
 }
 
-// time writes whole milliseconds since 1970; the zero time is left out.
+// time writes whole milliseconds since 1970; the zero time is left out. The first moment of 1970 is none, and is written: a key
+// that ended then must not be read as one that never ends.
 func (e *encoder) time(field uint64, v time.Time) {
 	if !v.IsZero() {
-		e.uint(field, uint64(v.UnixMilli()))
+		e.tmp = binary.AppendUvarint(e.tmp[:0], uint64(v.UnixMilli()))
+		e.bytes(field, e.tmp)
 	}
 }
 

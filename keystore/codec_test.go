@@ -168,6 +168,22 @@ func TestHalfKeys(t *testing.T) {
 	}
 }
 
+// TestFuzzDecodeFirstMomentOf1970: a key that ended in the first millisecond of 1970 is not read again as one without an end.
+func TestFuzzDecodeFirstMomentOf1970(t *testing.T) {
+	t.Parallel()
+	for _, at := range []time.Time{time.UnixMilli(0).UTC(), time.Unix(0, 999_999).UTC()} {
+		k := sampleKey()
+		k.Deleted, k.EndedAt, k.ExpiresAt = false, time.Time{}, at
+		again, err := decodeKey(newInterner(), k.ID, k.encode())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !again.ExpiresAt.Equal(at.Truncate(time.Millisecond)) || !again.Ended(time.Now()) {
+			t.Errorf("a key that expires at %v is read as one that expires at %v", at, again.ExpiresAt)
+		}
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	k := sampleKey()
 	f.Add(k.ID, k.encode())

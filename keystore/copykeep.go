@@ -279,6 +279,7 @@ func (s *Store) loadCopy(cause error) (*loaded, error) {
 	s.copied.Store(&c.start.Meta)
 	if !c.confirmed.IsZero() {
 		s.confirm(c.confirmed)
+		s.newest = c.confirmed
 	}
 	s.moved()
 	s.logger.Error("the database is away: starting from the copy of the key store on this machine; changes are refused until it is back, and keys once the copy is older than max_staleness",

@@ -13,3 +13,9 @@ func trustedOwner(info fs.FileInfo) bool {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	return ok && (stat.Uid == 0 || stat.Uid == uint32(os.Geteuid())) // fail closed
 }
+
+// rootOwns says whether a file belongs to root.
+func rootOwns(info fs.FileInfo) bool {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	return ok && stat.Uid == 0
+}

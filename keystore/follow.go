@@ -173,6 +173,9 @@ func (s *Store) checkNewest(ctx context.Context, head Head) error {
 	err := s.backend.Events(ctx, head.Events, head.Events, false, func(e EventRow) error {
 		seen = sha256.Sum256(e.Body) == head.Hash
 		s.ids.seen(eventID(e.Body))
+		if newest, err := DecodeEvent(e.Body); err == nil && s.aged == nil {
+			s.newest = newest.Time
+		}
 		return nil
 	})
 	if err == nil && !seen {
@@ -343,9 +346,13 @@ func (s *Store) committed(ctx context.Context, c *Commit, head Head) (happened b
 	if head.Events < first.Seq {
 		return false, nil
 	}
+	seen := false
 	err = s.backend.Events(ctx, first.Seq, first.Seq, false, func(e EventRow) error {
-		happened = sha256.Sum256(e.Body) == sha256.Sum256(first.Body)
+		seen, happened = true, sha256.Sum256(e.Body) == sha256.Sum256(first.Body)
 		return nil
 	})
+	if err == nil && !seen { // somebody else has answered than who knew the head, as a standby that is behind
+		err = fmt.Errorf("event %d is missing, and the head is at %d", first.Seq, head.Events)
+	}
 	return happened, err
 }

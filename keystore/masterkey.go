@@ -228,6 +228,9 @@ func writeKeyset(handle *keyset.Handle) ([]byte, error) {
 func readKeyset(from fmt.Stringer, text []byte) (*keyset.Handle, error) {
 	handle, err := insecurecleartextkeyset.Read(keyset.NewJSONReader(bytes.NewReader(text)))
 	if err != nil {
+		if wrapped, err := keyset.NewJSONReader(bytes.NewReader(text)).ReadEncrypted(); err == nil && len(wrapped.GetEncryptedKeyset()) > 0 {
+			return nil, fmt.Errorf("%v holds a keyset that a key management service has encrypted: name the service's key", from)
+		}
 		return nil, notKeyset(from) // not err: a parser's words may quote the secret
 	}
 	return handle, nil

@@ -51,6 +51,13 @@ func (d *dying) Keep(ctx context.Context, put []keystore.KeptRow, remove []strin
 	return d.Backend.Keep(ctx, put, remove)
 }
 
+func (d *dying) SwapKept(ctx context.Context, swaps []keystore.KeptSwap) ([]bool, error) {
+	if err := d.alive(); err != nil {
+		return nil, err
+	}
+	return d.Backend.SwapKept(ctx, swaps)
+}
+
 // vault is a store with something of everything that is sealed.
 type vault struct {
 	account  *keystore.Account

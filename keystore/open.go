@@ -79,6 +79,7 @@ func open(ctx context.Context, o *Options) (*Store, error) {
 	if s.seal, err = openSealer(ctx, o, s.meta, sealed); err != nil {
 		return nil, err
 	}
+	s.watchClock(o)
 	if err := s.loadAnswers(ctx); err != nil {
 		return nil, fmt.Errorf("loading the key store: %w", err)
 	}

@@ -21,6 +21,8 @@ type Options struct {
 	Logger *zap.Logger      // nil: logs nothing. Tokens are never logged
 	Now    func() time.Time // nil: [time.Now]
 	Rand   io.Reader        // nil: crypto/rand. Tokens and ids are made of it
+	// Elapsed is how much time has passed since some moment, whatever is done to the clock; nil: as Now says, or, without that, since Open
+	Elapsed func() time.Duration
 
 	Node         string        // names this process to others that share the backend; required if it is [Shared]
 	Version      string        // of the program, for lists of nodes
@@ -50,6 +52,14 @@ func (o *Options) complete() error {
 	}
 	if o.Logger == nil {
 		o.Logger = zap.NewNop()
+	}
+	if o.Elapsed == nil {
+		now := o.Now
+		if now == nil {
+			now = time.Now // which has a reading of the monotonic clock in it
+		}
+		begun := now()
+		o.Elapsed = func() time.Duration { return now().Sub(begun) }
 	}
 	if o.Now == nil {
 		o.Now = time.Now

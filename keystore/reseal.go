@@ -49,10 +49,15 @@ type oldSealed struct {
 const (
 	resealBatch = 500 // rows of one commit
 	resealKept  = 50  // kept values that are held up together
+
+	// Of what other nodes are faster with: how often it is looked at again, and after what pause.
+	resealLost  = 20
+	resealPause = 100 * time.Millisecond
 )
 
 // sealedOld finds everything that the primary of a keyset does not open. It opens each value rather than to trust what the
-// value says of its key.
+// value says of its key. What is kept counts for as long as it is there, whatever a clock says of its end: a clock that is put right
+// again would else leave an answer that nothing opens.
 func (s *Store) sealedOld(ctx context.Context, r *ring) (*oldSealed, error) {
 	old := new(oldSealed)
 	isOld := func(sealed string, associated []byte) bool {
@@ -85,10 +90,10 @@ func (s *Store) sealedOld(ctx context.Context, r *ring) (*oldSealed, error) {
 		return nil, fmt.Errorf("reading the signing keys: %w", err)
 	}
 	old.SigningKeys = signing != nil && isOld(string(signing), signingFor)
-	now := s.now()
+	s.dropAnswers() // what is over need not be sealed anew
 	err = s.backend.LoadKept(ctx, func(row KeptRow) error {
 		_, sealed, associated, ok := sealedKept(row)
-		if !ok || !now.Before(row.Expires) || !isOld(string(sealed), associated) {
+		if !ok || !isOld(string(sealed), associated) {
 			return nil
 		}
 		old.kept = append(old.kept, strings.Clone(row.ID))
@@ -141,7 +146,7 @@ func (s *Store) leftToEnd(id string) bool {
 // ends when a look finds nothing more. What it has done stays done if it fails in between.
 func (s *Store) reseal(ctx context.Context, by Actor) (*Sealed, error) {
 	done := new(Sealed)
-	for {
+	for beaten := 0; ; {
 		if err := s.catchUp(ctx); err != nil {
 			return nil, err
 		}
@@ -165,15 +170,30 @@ func (s *Store) reseal(ctx context.Context, by Actor) (*Sealed, error) {
 			}
 			done.SigningKeys = true
 		}
+		lost, kept := false, done.Kept
 		for ids := range slices.Chunk(old.kept, resealKept) {
-			n, err := s.resealKept(ctx, r, ids)
+			n, faster, err := s.resealKept(ctx, r, ids)
 			if err != nil {
 				return nil, err
 			}
 			done.Kept += n
+			lost = lost || faster
 		}
-		if done.total() == before && !old.SigningKeys {
+		if done.total() == before && !old.SigningKeys && !lost {
 			return done, nil // what was found is gone by now
+		}
+		switch {
+		case !lost || done.Kept > kept:
+			beaten = 0
+		case beaten >= resealLost:
+			return nil, conflict("", "another node goes on changing the state of webhooks under an old key: try again once it has turned to key %d", r.primary)
+		default:
+			beaten++
+			select {
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			case <-time.After(resealPause):
+			}
 		}
 	}
 }
@@ -309,25 +329,27 @@ func (s *Store) resealSigning(ctx context.Context, r *ring) error {
 	return nil // if somebody was faster, the next look finds it
 }
 
-// resealKept seals kept values anew. Nobody saves or destroys one in between.
-func (s *Store) resealKept(ctx context.Context, r *ring, ids []string) (int, error) {
+// resealKept seals kept values anew, and says of how many it did, and whether somebody was faster with one. On this node nobody
+// saves one in between. Another node may, or may destroy it with its endpoint: what it did stays, and the next look finds it.
+func (s *Store) resealKept(ctx context.Context, r *ring, ids []string) (n int, faster bool, err error) {
 	s.mu.Lock() // of the states of webhooks
 	defer s.mu.Unlock()
 	s.answers.mu.Lock() // of everything else
 	defer s.answers.mu.Unlock()
 	if s.closed {
-		return 0, unavailable("the key store is closed")
+		return 0, false, unavailable("the key store is closed")
 	}
 	if err := ctx.Err(); err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.commitTime())
 	defer cancel()
-	var rows []KeptRow
+	slices.Sort(ids) // who changes several of them begins with the same
+	var swaps []KeptSwap
 	for _, id := range ids {
 		row, err := s.backend.Kept(ctx, id)
 		if err != nil {
-			return 0, fmt.Errorf("reading what is kept: %w", err)
+			return 0, false, fmt.Errorf("reading what is kept: %w", err)
 		}
 		if row == nil {
 			continue
@@ -338,24 +360,29 @@ func (s *Store) resealKept(ctx context.Context, r *ring, ids []string) (int, err
 		}
 		next, changed, err := r.again(string(sealed), associated, "a kept value")
 		if err != nil {
-			return 0, err
+			return 0, false, err
 		}
 		if changed {
-			row.Data = append(bytes.Clone(before), next...)
-			rows = append(rows, *row)
+			swaps = append(swaps, KeptSwap{ID: id, Old: row.Data, Data: append(bytes.Clone(before), next...)})
 		}
 	}
-	if len(rows) == 0 {
-		return 0, nil
+	if len(swaps) == 0 {
+		return 0, false, nil
 	}
-	if err := s.backend.Keep(ctx, rows, nil); err != nil {
-		return 0, fmt.Errorf("saving what is kept: %w", err)
+	swapped, err := s.backend.SwapKept(ctx, swaps)
+	if err != nil {
+		return 0, false, fmt.Errorf("saving what is kept: %w", err)
 	}
-	for _, row := range rows {
-		if ref, ok := s.answers.byID[row.ID]; ok {
-			s.answers.bytes += len(row.Data) - ref.size
-			s.answers.byID[row.ID] = answerRef{expires: ref.expires, size: len(row.Data)}
+	for i, swap := range swaps {
+		if !swapped[i] {
+			faster = true
+			continue
+		}
+		n++
+		if ref, ok := s.answers.byID[swap.ID]; ok {
+			s.answers.bytes += len(swap.Data) - ref.size
+			s.answers.byID[swap.ID] = answerRef{expires: ref.expires, size: len(swap.Data)}
 		}
 	}
-	return len(rows), nil
+	return n, faster, nil
 }

@@ -2,14 +2,14 @@ package keystore
 
 // The bounds of what one customer may have of what the installation has a bound for: whoever is limited to an account or an
 // organization fills their own share, and nobody else's. An organization's share is for what is on it and on its accounts
-// together.
+// together. An account has as many webhook endpoints as the API that this is modelled on gives it.
 const (
 	MaxAccountMembers       = 500
 	MaxOrganizationMembers  = 1000
 	MaxAccountTokens        = 200
 	MaxOrganizationTokens   = 500
-	MaxAccountWebhooks      = 10
-	MaxOrganizationWebhooks = 30
+	MaxAccountWebhooks      = 16
+	MaxOrganizationWebhooks = 48
 )
 
 // share is what an account and an organization may have of something.

@@ -30,10 +30,11 @@ type Shared interface {
 	// a time is over. It is for fairness, and nothing rests on it.
 	Turn(ctx context.Context) (done func(), err error)
 
-	// Claim keeps a value if there is none with its id, or one whose time is over at now, and says whether it did: of many
-	// who ask at once one gets it.
-	Claim(ctx context.Context, r KeptRow, now time.Time) (bool, error)
-	// DropKept removes the kept values whose time was over before a moment.
+	// Claim keeps a value for a while if there is none with its id, or one whose time is over, and says whether it did: of many
+	// who ask at once one gets it. It all goes by the backend's clock.
+	Claim(ctx context.Context, id string, data []byte, hold time.Duration) (bool, error)
+	// DropKept removes the kept values whose time was over before a moment, and is by the backend's clock: one node with a wrong
+	// clock must not destroy what is everybody's.
 	DropKept(ctx context.Context, before time.Time) error
 
 	// Beat says that a node lives and what it has applied, and answers all nodes, this one included. On a server that takes

@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/go-memdb"
 	"go.uber.org/zap"
 
+	"github.com/keystile/keystile/internal/settled"
 	"github.com/keystile/keystile/policy"
 )
 
@@ -19,6 +20,8 @@ type Store struct {
 	shared    Shared // the backend, if other processes write to it too; else nil
 	logger    *zap.Logger
 	now       func() time.Time
+	aged      *settled.Clock // says whose time is over for good; see answers.go
+	newest    time.Time      // of the newest event at Open
 	db        *memdb.MemDB
 	directory *directory
 	seal      *sealer

@@ -22,6 +22,14 @@ func TestAllocations(t *testing.T) {
 	}); n > 1 {
 		t.Errorf("NewRecord and Append: got %v allocations, want at most 1", n)
 	}
+	if n := testing.AllocsPerRun(5000, func() {
+		r := l.NewRecord()
+		typicalRecord(r, now)
+		r.ID = id
+		l.AppendForAnyone(r)
+	}); n > 1 {
+		t.Errorf("NewRecord and AppendForAnyone: got %v allocations, want at most 1", n)
+	}
 	if n := testing.AllocsPerRun(1000, func() { NewID(now) }); n > 1 {
 		t.Errorf("NewID: got %v allocations, want at most 1", n)
 	}

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // errLine is the reason of every line that cannot be read.
@@ -25,6 +26,9 @@ func decodeText(line string, r *Record) error {
 	*r = Record{}
 	if strings.IndexByte(line, 0) >= 0 {
 		return fmt.Errorf("%w: zero bytes", errLine) // what a power cut leaves in a block that was never written
+	}
+	if !utf8.ValidString(line) {
+		line = strings.ToValidUTF8(line, "\uFFFD") // bytes that a disk turned: encoding/json reads them so too
 	}
 	d := lineDecoder{s: line, plain: strings.IndexByte(line, '\\') < 0}
 	if err := d.object(r); err != nil {

@@ -83,6 +83,27 @@ func TestLineHeadReadsWhatTheEncoderWrites(t *testing.T) {
 }
 
 // Whatever a file holds, reading it neither fails nor invents: what is read from a line is read from its rewriting too.
+// TestFuzzDecodeLineBrokenText: a text with bytes that are no UTF-8 is read as text, and written and read again comes out the same.
+func TestFuzzDecodeLineBrokenText(t *testing.T) {
+	t.Parallel()
+	for _, line := range []string{`{` + someID + `,"response_body":"a` + "\xa6" + `b"}`, `{` + someID + `,"response_body":"a` + "\xa6" + `\u0062"}`} {
+		var r, again Record
+		if err := decodeLine([]byte(line), &r); err != nil {
+			t.Fatal(err)
+		}
+		if r.ResponseBody != "a\uFFFDb" {
+			t.Errorf("got %q, want a replacement character for the broken byte", r.ResponseBody)
+		}
+		b, err := r.MarshalJSON()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := decodeLine(b, &again); err != nil || again != r {
+			t.Errorf("read again: %v\n%+v\n%+v", err, again, r)
+		}
+	}
+}
+
 func FuzzDecodeLine(f *testing.F) {
 	full, _ := json.Marshal(fullRecord())
 	f.Add(full)

@@ -12,7 +12,8 @@
 //   - The accounting is exact: Appended = Stored + Dropped + Queued, at any time, and Queued is 0 after Close.
 //   - Whatever was dropped leaves a gap record as soon as the store takes records again: how many, from when to when.
 //   - A batch that the store refuses is kept and tried again; meanwhile the queue fills, [Log.Ready] turns false, and only
-//     then are records dropped.
+//     then are records dropped. Those that anybody may cause go before: they have a part of the queue, [Log.AppendForAnyone]
+//     and [Log.AppendMinor], and leave the rest to those who have a key.
 //   - No text reaches a store, an observer or a tail before it was cleaned.
 //   - Records are ordered by id, and ids by the time at which the request began. A long request is stored late and still
 //     listed where it began.

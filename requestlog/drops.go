@@ -8,8 +8,8 @@ import (
 // dropCount counts dropped records exactly, and remembers from when to when since the last gap record. Producers only add;
 // the writer reads.
 type dropCount struct {
-	refused atomic.Uint64 // by Append
-	given   atomic.Uint64 // up by Close, after Append had accepted them
+	refused atomic.Uint64 // by Append, AppendForAnyone and AppendMinor
+	given   atomic.Uint64 // up after they had been accepted
 	from    atomic.Int64  // Unix nanoseconds of the first drop since the last gap record, 0 for none
 	to      atomic.Int64  // of the last drop
 

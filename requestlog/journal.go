@@ -24,6 +24,7 @@ type Journal struct {
 	o      JournalOptions
 	fs     FS
 	now    func() time.Time
+	aged   func() time.Time
 	logger *zap.Logger
 
 	// wmu is held by Write, and by whoever rolls or closes: it guards the file being written.
@@ -76,6 +77,8 @@ type JournalOptions struct {
 	Now    func() time.Time
 	Logger *zap.Logger
 	FS     FS
+	// Aged is the time by which records are too old. Default: an AgeClock of the directory.
+	Aged func() time.Time
 }
 
 func (o *JournalOptions) setDefaults() error {
@@ -126,6 +129,9 @@ func OpenJournal(o JournalOptions) (*Journal, error) {
 	}
 	if err := j.fs.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("making the directory: %w", err)
+	}
+	if j.aged = o.Aged; j.aged == nil {
+		j.aged = OpenAgeClock(AgeClockOptions{Dir: o.Dir, Now: o.Now, Logger: o.Logger, FS: o.FS}).Now
 	}
 	var err error
 	j.bounds.Store(&retentionBounds{o.Retention, o.MaxSize})

@@ -286,7 +286,7 @@ func TestJournalDeletesWholeFilesByAgeAndSize(t *testing.T) {
 	}
 	t.Run("age", func(t *testing.T) {
 		clock := newTestClock(journalBegin)
-		j := fill(t, JournalOptions{Retention: 24 * time.Hour, Now: clock.now})
+		j := fill(t, JournalOptions{Retention: 24 * time.Hour, Now: clock.now, Aged: clock.now})
 		defer j.Close()
 		clock.set(journalBegin.Add(24*time.Hour + 4*time.Hour + time.Minute))
 		j.retain()

@@ -175,7 +175,7 @@ func (j *Journal) syncDir() error {
 // beginning a new one, which holds no record yet and looks as old as can be.
 func (j *Journal) retain() {
 	bounds := j.bounds.Load()
-	oldest := j.now().Add(-bounds.age).UnixMilli()
+	oldest := j.aged().Add(-bounds.age).UnixMilli()
 	j.mu.Lock()
 	var current *journalFile
 	if n := len(j.files); n > 0 && !j.files[n-1].sealed {

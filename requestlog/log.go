@@ -51,9 +51,9 @@ type Log struct {
 type Stats struct {
 	Queued   int      // accepted, not yet stored
 	Capacity int      // of the queue
-	Appended uint64   // calls of Append
+	Appended uint64   // given to Append, AppendForAnyone and AppendMinor, whatever became of them
 	Stored   uint64   // records kept; gap records do not count
-	Dropped  uint64   // refused by Append, or given up by Close
+	Dropped  uint64   // refused by those three, or given up later
 	Gaps     uint64   // gap records kept
 	Errors   uint64   // failed writes, syncs and deletions
 	Skipped  uint64   // unreadable lines met so far
@@ -121,13 +121,28 @@ func (l *Log) release(r *Record) {
 
 // Append queues the record and never blocks. The record is the log's from then on, also when the answer is false: then the
 // queue is full, or the log closed, and the record counts as dropped.
+//
+// A text that is a part of a much larger one keeps that alive while the record waits: see [Record.Detach].
 func (l *Log) Append(r *Record) bool {
+	return l.append(len(l.queue.places), r)
+}
+
+// AppendForAnyone is Append for the record of a request that anybody can make as often as they like, and that is worth more than
+// a minor one: it was served, or shows that a key that has ended is still tried. Such records find room in five eighths of
+// the queue, also if their requests began while it was empty and end all at once, so that they never make Ready false.
+func (l *Log) AppendForAnyone(r *Record) bool { return l.append(l.part(anyoneEighths), r) }
+
+// AppendMinor is AppendForAnyone for a record that tells of nobody in particular, as the refusal of a key that does not exist
+// does. When the writer cannot keep up, such records are given up first: they find room in one half of the queue.
+func (l *Log) AppendMinor(r *Record) bool { return l.append(l.part(minorEighths), r) }
+
+// append queues the record if fewer than limit are in the queue.
+func (l *Log) append(limit int, r *Record) bool {
 	boundOutside(r)
-	position, ok := l.queue.push(r)
+	position, ok := l.queue.pushUpTo(limit, r)
 	if !ok {
-		l.drops.add(1, l.now())
-		l.release(r)
-		l.arm()
+		l.drop(r)
+		signal(l.urgent) // a queue that is filled to a bound may hide the position at which the writer would be told
 		return false
 	}
 	l.arm()
@@ -136,6 +151,25 @@ func (l *Log) Append(r *Record) bool {
 	}
 	return true
 }
+
+// drop gives the record up and counts it.
+func (l *Log) drop(r *Record) {
+	l.drops.add(1, l.now())
+	l.release(r)
+	l.arm()
+}
+
+// How far the queue may be filled, in eighths: by minor records; by those of other requests that anybody can make; and by all
+// others that begin now. What is left is for those of them that are already on their way, and for the record of the refusal
+// itself.
+const (
+	minorEighths  = 4
+	anyoneEighths = 5
+	readyEighths  = 6
+)
+
+// part is so many eighths of the queue.
+func (l *Log) part(eighths int) int { return max(1, len(l.queue.places)*eighths/8) }
 
 // arm wakes the writer if it sleeps.
 func (l *Log) arm() {
@@ -152,10 +186,14 @@ func signal(c chan struct{}) {
 }
 
 // Ready says whether the queue has room for the records of requests that begin now. It turns false when the queue is three
-// quarters full: the rest is for the requests that are already on their way, and for the record of the refusal itself.
-func (l *Log) Ready() bool {
-	return !l.queue.closed() && l.queue.len() < max(1, len(l.queue.places)/4*3)
-}
+// quarters full.
+func (l *Log) Ready() bool { return l.ready(readyEighths) }
+
+// ReadyForAnyone is Ready for requests that anybody can make. It turns false earlier, where AppendForAnyone does, so that who
+// makes many of them does not take the room of others.
+func (l *Log) ReadyForAnyone() bool { return l.ready(anyoneEighths) }
+
+func (l *Log) ready(eighths int) bool { return !l.queue.closed() && l.queue.len() < l.part(eighths) }
 
 // Stats answers the counts.
 func (l *Log) Stats() Stats {

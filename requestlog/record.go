@@ -9,7 +9,7 @@ import (
 // and how it is called outside (JSON, columns, CSV, filters) stands in one place, the table in schema.go.
 //
 // A record from [Log.NewRecord] belongs to the caller until [Log.Append], and to the log from then on. A record that the
-// log hands out (lists, tails) belongs to who receives it.
+// log hands out (lists, tails) belongs to who receives it. Texts that are parts of much larger ones: see Detach.
 type Record struct {
 	ID       string        // "req_…", see NewID; "gap_…" for a gap record
 	Time     time.Time     // when the request began; kept in UTC, to the millisecond

@@ -13,6 +13,11 @@ const (
 	maxQueryValue = 256 // of those that are kept
 	maxBareKey    = 24  // without "=": names are short, tokens are not
 	maxNameDigits = 2
+
+	// What is looked at: more is not stored, and a target of a megabyte must not cost its reader more than one of a kilobyte.
+	maxQueryPairs = 4 * maxQueryKeys // empty ones included
+	maxPadding    = 64               // "=" at the end of a value without a name
+	maxTarget     = 4096             // path of a target; 2,048 are stored
 )
 
 // redactedValue stands where a query value was.
@@ -35,7 +40,7 @@ func (k QueryKeys) RedactTarget(target string) string { return redactTarget(targ
 
 // keeps says whether the value of a raw key is kept.
 func (k QueryKeys) keeps(raw string) bool {
-	if len(k) == 0 {
+	if len(k) == 0 || len(raw) > maxQueryBytes {
 		return false
 	}
 	if k[raw] {
@@ -46,7 +51,7 @@ func (k QueryKeys) keeps(raw string) bool {
 }
 
 // RedactTarget keeps the path and the query keys of a raw request target: "/v1/charges?limit=***". The user information of
-// an absolute target is redacted, and so is everything behind a "#".
+// an absolute target is redacted, and so is everything behind a "#". A path of more than 4 KiB is cut and ends with "…".
 func RedactTarget(target string) string { return redactTarget(target, nil) }
 
 func redactTarget(target string, keep QueryKeys) string {
@@ -54,6 +59,9 @@ func redactTarget(target string, keep QueryKeys) string {
 	path, query, hasQuery := strings.Cut(target, "?")
 	if len(path) > 0 && path[0] != '/' {
 		path = redactUserinfo(path)
+	}
+	if len(path) > maxTarget {
+		return ScrubTokens(cutAt(path, maxTarget)) + cutMark // in this order, so that the half of a token is masked too
 	}
 	path = ScrubTokens(path)
 	if hasQuery {
@@ -90,7 +98,12 @@ func redactQuery(raw, standIn string, keep QueryKeys) string {
 	}
 	var b strings.Builder
 	b.Grow(min(len(raw)+1, maxQueryBytes) + len(standIn))
-	for keys := 0; raw != ""; {
+	keys := 0
+	for pairs := 1; raw != ""; pairs++ {
+		if pairs > maxQueryPairs {
+			b.WriteString(cutMark)
+			break
+		}
 		var pair string
 		pair, raw, _ = strings.Cut(raw, "&")
 		if pair == "" {
@@ -101,12 +114,13 @@ func redactQuery(raw, standIn string, keep QueryKeys) string {
 		if hasValue && keep.keeps(key) {
 			value = ScrubTokens(cutText(text, maxQueryValue))
 		}
-		bare := !hasValue && !isName(key, maxBareKey) || hasValue && strings.Trim(text, "=") == "" && !isName(key, len(key))
+		padding := strings.Trim(text[:min(len(text), maxPadding)], "=") == ""
+		bare := !hasValue && !isName(key, maxBareKey) || hasValue && padding && !isName(key, maxQueryKey)
 		if key = ScrubTokens(cutText(key, maxQueryKey)); bare && !isMask(key) {
 			key = redactedValue
 		}
 		if keys++; keys > maxQueryKeys || b.Len()+len(key)+len(value)+2 > maxQueryBytes {
-			b.WriteString("…")
+			b.WriteString(cutMark)
 			break
 		}
 		if keys > 1 {

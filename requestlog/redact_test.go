@@ -3,6 +3,7 @@ package requestlog
 import (
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestRedactQuery(t *testing.T) {
@@ -127,5 +128,57 @@ func TestQueryKeys(t *testing.T) {
 	}
 	if got := keep.Redact("limit=" + strings.Repeat("9", 5000)); len(got) > maxQueryBytes {
 		t.Errorf("got %d bytes", len(got))
+	}
+}
+
+// TestRedactLongTargets: what is not stored is not looked at. A target of a megabyte, made to be dear, costs about as much as
+// one of a few kilobytes, before anybody has judged it.
+func TestRedactLongTargets(t *testing.T) {
+	const size = 1 << 20
+	repeat := func(s string, size int) string { return strings.Repeat(s, size/len(s)) }
+	for name, make := range map[string]func(size int) string{
+		"empty pairs":    func(n int) string { return "/v1/charges?" + repeat("&", n) },
+		"pairs":          func(n int) string { return "/v1/charges?" + repeat("=&", n) },
+		"padding":        func(n int) string { return "/v1/charges?" + repeat("a", n/2) + repeat("=", n/2) },
+		"encoded path":   func(n int) string { return "/" + repeat("%61dm_%2f", n) + "?a=1" },
+		"path of masks":  func(n int) string { return "/" + repeat("sk_live_/", n) + "?a=1" },
+		"encoded pairs":  func(n int) string { return "/v1/charges?" + repeat("%61dm_%2f&", n) },
+		"kept parameter": func(n int) string { return "/v1/charges?" + repeat("%61", n) + "=1&" + repeat("limit=%61dm_&", n) },
+	} {
+		keep := QueryKeys{"limit": true}
+		cost := func(target string) (took time.Duration) {
+			_, query, _ := strings.Cut(target, "?")
+			for i := range 5 { // the fastest of them: the machine may be busy
+				began := time.Now()
+				for range 20 {
+					keep.RedactTarget(target)
+					keep.Redact(query)
+				}
+				if d := time.Since(began); i == 0 || d < took {
+					took = d
+				}
+			}
+			return took
+		}
+		short, long := make(16<<10), make(size)
+		if got := keep.RedactTarget(long); len(got) > maxTarget+maxQueryBytes+2*len(cutMark) || !strings.Contains(got, cutMark) && !strings.Contains(got, redactedValue) {
+			t.Errorf("%s: %d bytes are left, want them cut and marked", name, len(got))
+		}
+		// Sixty-four times as long: linear work would take sixty-four times as much.
+		if a, b := cost(short), cost(long); b > 16*a+100*time.Millisecond {
+			t.Errorf("%s: 20 targets of 16 KiB take %v, of 1 MiB %v", name, a, b)
+		}
+	}
+}
+
+// TestRedactCutsBehindTokens: the half of a token at the cut is masked like a whole one.
+func TestRedactCutsBehindTokens(t *testing.T) {
+	t.Parallel()
+	token := "sk_live_" + body32
+	for before := maxTarget - len(token) - 2; before < maxTarget; before++ {
+		got := RedactTarget("/" + strings.Repeat("p", before-2) + "/" + token + strings.Repeat("/x", 100))
+		if strings.Contains(got, body32[:3]) || !strings.HasSuffix(got, cutMark) {
+			t.Fatalf("behind %d bytes: %q", before, got[maxTarget-100:])
+		}
 	}
 }

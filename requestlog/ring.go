@@ -44,10 +44,20 @@ func newRing(size int) *ring {
 }
 
 // push adds the record, or answers false if the ring is full or closed. position is where it was put.
-func (q *ring) push(r *Record) (position uint64, ok bool) {
+func (q *ring) push(r *Record) (position uint64, ok bool) { return q.pushUpTo(len(q.places), r) }
+
+// pushUpTo is push into a ring that is full when limit records are in it. Also of many that push at once none gets beyond.
+func (q *ring) pushUpTo(limit int, r *Record) (position uint64, ok bool) {
 	for {
+		var head uint64
+		if limit < len(q.places) { // else the place itself says it, and the consumer's word is left alone
+			head = q.head.Load() // before tail, so that the difference is never negative
+		}
 		tail := q.tail.Load()
 		if tail&ringClosed != 0 {
+			return 0, false
+		}
+		if limit < len(q.places) && tail-head >= uint64(limit) {
 			return 0, false
 		}
 		place := &q.places[tail&q.mask]

@@ -2,6 +2,7 @@ package requestlog
 
 import (
 	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -73,5 +74,30 @@ func TestRingLosesNothingUnderConcurrency(t *testing.T) {
 	}
 	if _, ok := q.push(&Record{}); ok {
 		t.Error("a closed ring took a record")
+	}
+}
+
+// TestRingBoundHoldsForManyAtOnce: none of many producers that end at the same instant gets beyond the limit.
+func TestRingBoundHoldsForManyAtOnce(t *testing.T) {
+	t.Parallel()
+	q := newRing(64)
+	for range 200 {
+		var kept atomic.Int64
+		var all sync.WaitGroup
+		for range 8 {
+			all.Go(func() {
+				for range 16 {
+					if _, ok := q.pushUpTo(40, &Record{}); ok {
+						kept.Add(1)
+					}
+				}
+			})
+		}
+		all.Wait()
+		if kept.Load() != 40 || q.len() != 40 {
+			t.Fatalf("%d were kept and %d are in the ring, want 40", kept.Load(), q.len())
+		}
+		for q.pop() != nil {
+		}
 	}
 }

@@ -100,7 +100,7 @@ var columns = []Column{
 		integer: func(r *Record) int64 { return r.BytesIn }, setInt: func(r *Record, v int64) { r.BytesIn = v }},
 	{Name: "bytes_out", Kind: ColumnInteger, Unit: "bytes", always: true, Doc: "Bytes of the answer's body.",
 		integer: func(r *Record) int64 { return r.BytesOut }, setInt: func(r *Record, v int64) { r.BytesOut = v }},
-	{Name: "upstream", Kind: ColumnText, MaxBytes: 255, Doc: "Backend that answered.",
+	{Name: "upstream", Kind: ColumnText, MaxBytes: 255, outside: true, Doc: "Backend that answered.",
 		text: func(r *Record) *string { return &r.UpstreamAddress }, filter: func(f *Filter) *string { return &f.UpstreamAddress }},
 	{Name: "node", Kind: ColumnText, MaxBytes: 255, Doc: "Node of the fleet that took the request.",
 		text: func(r *Record) *string { return &r.Node }, filter: func(f *Filter) *string { return &f.Node }},

@@ -130,7 +130,7 @@ func New(c Config) (http.Handler, error) {
 	}
 	a := &API{
 		Config:  c,
-		exports: shares{all: maxExports, customers: maxExports * 3 / 4, customer: maxExports / 2},
+		exports: shares{all: maxExports, customers: maxExports * 3 / 4, customer: maxExports * 3 / 8},
 		tails:   shares{all: maxTails, customers: maxTails * 3 / 4, customer: maxTails / 4},
 	}
 	a.newDocument()

@@ -4,12 +4,16 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"mime"
 	"net/http"
+	"os"
+	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
+
+	"github.com/keystile/keystile/admin/auth"
 )
 
 // maxBody bounds a request's body: 1 MiB.
@@ -18,16 +22,23 @@ const maxBody = 1 << 20
 // maxDepth bounds the nesting of a body. The deepest that any call takes is four.
 const maxDepth = 16
 
+// maxValues bounds how many values a body has. An import of a mebibyte has some 50,000; a mebibyte of zeros had half a million.
+const maxValues = 100_000
+
 // readBody reads the whole body and checks what it claims to be. An empty one needs no Content-Type: a POST without
-// fields is a plain `curl -X POST`.
+// fields is a plain `curl -X POST`. Who is nobody yet is let send little of it, and not for long: see [Arrival].
 func (c *call) readBody() ([]byte, error) {
-	data, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, maxBody))
+	most := int64(maxBody)
+	body := Receive(c.w, c.r)
+	if c.caller == nil {
+		most = MaxStrangersBody
+	} else {
+		body.Known()
+	}
+	defer body.Leave()
+	data, err := io.ReadAll(http.MaxBytesReader(c.w, body, most))
 	if err != nil {
-		var tooLarge *http.MaxBytesError
-		if errors.As(err, &tooLarge) {
-			return nil, newError(http.StatusRequestEntityTooLarge, codeBodyTooLarge, "", "the body is larger than %d bytes", maxBody)
-		}
-		return nil, newError(http.StatusBadRequest, codeBodyInvalid, "", "the body could not be read to its end")
+		return nil, c.refused(bodyFault(err))
 	}
 	if c.caller != nil && !c.caller.Still() {
 		// The body may have come slowly: what begins after the end of the credential is refused.
@@ -40,6 +51,24 @@ func (c *call) readBody() ([]byte, error) {
 		return nil, err
 	}
 	return data, nil
+}
+
+// bodyFault is the answer to a body that could not be read to its end.
+func bodyFault(err error) error {
+	var tooLarge *http.MaxBytesError
+	var refusal *auth.Refusal
+	switch {
+	case errors.As(err, &refusal):
+		return refusal
+	case errors.As(err, &tooLarge) && tooLarge.Limit == MaxStrangersBody:
+		return newError(http.StatusRequestEntityTooLarge, codeBodyTooLarge, "", "the body is larger than %d bytes: a call by nobody who is known takes no more", MaxStrangersBody)
+	case errors.As(err, &tooLarge):
+		return newError(http.StatusRequestEntityTooLarge, codeBodyTooLarge, "", "the body is larger than %d bytes", tooLarge.Limit)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return newError(http.StatusBadRequest, codeBodyInvalid, "", "the body did not come in time: a call by nobody who is known has %d seconds for it, any other %d and a second more for each %d bytes",
+			strangersTime/time.Second, knownTime/time.Second, knownPace)
+	}
+	return newError(http.StatusBadRequest, codeBodyInvalid, "", "the body could not be read to its end")
 }
 
 // checkContentType takes application/json and nothing else. That is also what keeps simple cross-site forms out: they
@@ -67,7 +96,8 @@ func parseJSON(data []byte) (map[string]any, error) {
 		return nil, newError(http.StatusBadRequest, codeBodyInvalid, "", "the body is not valid UTF-8")
 	}
 	dec := json.NewDecoder(bytes.NewReader(data))
-	v, err := parseValue(dec, "", 0)
+	left := maxValues
+	v, err := parseValue(dec, &left, 0)
 	if err != nil {
 		return nil, bodyError(err)
 	}
@@ -85,6 +115,7 @@ func parseJSON(data []byte) (map[string]any, error) {
 func bodyError(err error) error {
 	var own *Error
 	if errors.As(err, &own) {
+		own.Param = strings.TrimPrefix(own.Param, ".")
 		return own
 	}
 	var syntax *json.SyntaxError
@@ -97,9 +128,14 @@ func bodyError(err error) error {
 	return newError(http.StatusBadRequest, codeBodyInvalid, "", "the body is not valid JSON")
 }
 
-func parseValue(dec *json.Decoder, path string, depth int) (any, error) {
+// parseValue reads one value of at most left more. Where a fault is, its error says: each value around it adds its own part
+// of the path on the way out, so that a body without a fault costs no path.
+func parseValue(dec *json.Decoder, left *int, depth int) (any, error) {
 	if depth > maxDepth {
-		return nil, newError(http.StatusBadRequest, codeBodyInvalid, path, "the body is nested deeper than %d levels", maxDepth)
+		return nil, newError(http.StatusBadRequest, codeBodyInvalid, "", "the body is nested deeper than %d levels", maxDepth)
+	}
+	if *left--; *left < 0 {
+		return nil, newError(http.StatusBadRequest, codeBodyInvalid, "", "the body has more than %d values", maxValues)
 	}
 	token, err := dec.Token()
 	if err != nil {
@@ -112,9 +148,9 @@ func parseValue(dec *json.Decoder, path string, depth int) (any, error) {
 	if delim == '[' {
 		list := []any{}
 		for dec.More() {
-			v, err := parseValue(dec, fmt.Sprintf("%s[%d]", path, len(list)), depth+1)
+			v, err := parseValue(dec, left, depth+1)
 			if err != nil {
-				return nil, err
+				return nil, below(err, "["+strconv.Itoa(len(list))+"]")
 			}
 			list = append(list, v)
 		}
@@ -128,18 +164,26 @@ func parseValue(dec *json.Decoder, path string, depth int) (any, error) {
 			return nil, err
 		}
 		name, _ := token.(string) // the decoder lets nothing else stand here
-		at := join(path, name)
 		if _, twice := object[name]; twice {
-			return nil, newError(http.StatusBadRequest, codeBodyInvalid, at, "the name %s stands twice in the same object", shown(name))
+			return nil, newError(http.StatusBadRequest, codeBodyInvalid, "."+shown(name), "the name %s stands twice in the same object", shown(name))
 		}
-		v, err := parseValue(dec, at, depth+1)
+		v, err := parseValue(dec, left, depth+1)
 		if err != nil {
-			return nil, err
+			return nil, below(err, "."+shown(name))
 		}
 		object[name] = v
 	}
 	_, err = dec.Token()
 	return object, err
+}
+
+// below puts a part of a path before that of an error of ours.
+func below(err error, part string) error {
+	var own *Error
+	if errors.As(err, &own) {
+		own.Param = part + own.Param
+	}
+	return err
 }
 
 // join is the path of a field below path, cut so that a caller's junk does not come back whole.

@@ -10,12 +10,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/keystile/keystile/admin/api"
+	"github.com/keystile/keystile/admin/auth"
 	"github.com/keystile/keystile/keystore"
 	"github.com/keystile/keystile/keystore/boltstore"
 	"github.com/keystile/keystile/keystore/keystoretest"
@@ -143,6 +148,59 @@ func TestKeyExport(t *testing.T) {
 		t.Error("the filter did not hold")
 	}
 	f.do("GET", "/v1/keys/export?status=gone", nil).want(400)
+}
+
+// revoking is a reader who takes a second over the first part of an answer, and whose credential is deleted meanwhile.
+type revoking struct {
+	*httptest.ResponseRecorder
+	once   sync.Once
+	revoke func()
+}
+
+func (w *revoking) Write(b []byte) (int, error) {
+	w.once.Do(w.revoke)
+	return w.ResponseRecorder.Write(b)
+}
+
+// TestKeyExportAsksAgainByTime: an export of few keys to a slow reader, too, breaks off once its credential is deleted.
+func TestKeyExportAsksAgainByTime(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, func(c *api.Config) {
+		tokens := auth.Tokens{Store: c.Store, Now: c.Now}
+		c.Caller = func(r *http.Request) (*auth.Caller, error) { return tokens.Caller(r, netip.MustParseAddr("192.0.2.9")) }
+	})
+	by := keystore.Actor{Kind: "system"}
+	for range 100 { // with four keys each
+		if _, _, err := f.store.CreateAccount(t.Context(), by, keystore.AccountParams{Name: "A"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	token, secret, err := f.store.CreateAdminToken(t.Context(), by, keystore.AdminTokenParams{Name: "x", Role: keystore.RoleViewer})
+	if err != nil {
+		t.Fatal(err)
+	}
+	export := func(revoke func()) (lines int, broken bool) {
+		r := httptest.NewRequestWithContext(t.Context(), "GET", "/v1/keys/export", nil)
+		r.Header.Set("Authorization", "Bearer "+secret.Reveal())
+		w := &revoking{ResponseRecorder: httptest.NewRecorder(), revoke: revoke}
+		func() {
+			defer func() { broken = recover() != nil }()
+			f.handler.ServeHTTP(w, r)
+		}()
+		return bytes.Count(w.Body.Bytes(), []byte("\n")), broken
+	}
+	if lines, broken := export(func() {}); lines != 400 || broken {
+		t.Fatalf("%d lines, broken off: %v; want all 400", lines, broken)
+	}
+	lines, broken := export(func() {
+		f.advance(time.Second)
+		if err := f.store.DeleteAdminToken(t.Context(), by, token.ID); err != nil {
+			t.Error(err)
+		}
+	})
+	if lines >= 400 || !broken {
+		t.Errorf("%d lines, broken off: %v; want it broken off", lines, broken)
+	}
 }
 
 // TestBackup takes a backup of a store in a file, and finds a whole store in it.

@@ -34,6 +34,13 @@ var exportKeyHead = []string{
 	"predecessor", "successor", "revealable", "metadata",
 }
 
+// After how many keys, and after how long, it is asked again whether the caller's credential is still good: a slow reader must not
+// have a thousand keys more of it.
+const (
+	exportRecheck      = 1000
+	exportRecheckAfter = time.Second
+)
+
 func (a *API) exportKeys(c *call, in *exportKeysInput) error {
 	filter, err := c.keyFilter(&listKeysInput{
 		Account: in.Account, Organization: in.Organization, Sandbox: in.Sandbox, Mode: in.Mode, Kind: in.Kind, Status: in.Status, Query: in.Query,
@@ -49,7 +56,15 @@ func (a *API) exportKeys(c *call, in *exportKeysInput) error {
 	if c.r.Method == http.MethodHead {
 		return out.end(err)
 	}
-	for k := next(); k != nil && err == nil; k = next() {
+	asked := c.now
+	for k, n := next(), 1; k != nil && err == nil; k, n = next(), n+1 {
+		if now := a.Now(); n%exportRecheck == 0 || now.Sub(asked).Abs() >= exportRecheckAfter {
+			if !c.caller.Still() {
+				err = newError(http.StatusUnauthorized, codeUnauthenticated, "", "the credential of this export is not good any more")
+				break
+			}
+			asked = now
+		}
 		row := c.viewKey(k)
 		row.Token = "" // publishable ones, too: an export goes to places that a list does not
 		if err = c.ctx.Err(); err == nil {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"os"
 	"reflect"
 	"strings"
 	"time"
@@ -16,13 +17,8 @@ import (
 	"github.com/keystile/keystile/keystore"
 )
 
-const (
-	// maxKeyFile bounds the file of an import: 1 GiB. Its rows are bounded by keystore.MaxBulkImport.
-	maxKeyFile = 1 << 30
-
-	// uploadRead bounds how long one piece of an upload may take to come.
-	uploadRead = 30 * time.Second
-)
+// maxKeyFile bounds the file of an import: 1 GiB. Its rows are bounded by keystore.MaxBulkImport.
+const maxKeyFile = 1 << 30
 
 // KeyFileImport is what the import of a file did, or would do.
 type KeyFileImport struct {
@@ -74,7 +70,10 @@ func (a *API) registerKeyFiles() {
 }
 
 func (a *API) importKeyFile(c *call, in *importKeyFileInput, schema *huma.Schema) {
-	body := &upload{r: http.MaxBytesReader(c.w, c.r.Body, maxKeyFile), control: http.NewResponseController(c.w), sum: sha256.New(), still: c.caller.Still}
+	arrival := Receive(c.w, c.r)
+	arrival.Known()
+	defer arrival.Leave()
+	body := &upload{r: http.MaxBytesReader(c.w, arrival, maxKeyFile), sum: sha256.New(), still: c.caller.Still}
 	rows, err := c.keyRows(body)
 	if err != nil {
 		c.fail(err)
@@ -87,6 +86,7 @@ func (a *API) importKeyFile(c *call, in *importKeyFileInput, schema *huma.Schema
 	}
 	importer, err := a.Store.BeginImport(c.actor, in.DryRun)
 	if err != nil {
+		a.imports.wait(c, customer)
 		c.fail(err)
 		return
 	}
@@ -235,12 +235,10 @@ func (c *call) keyRows(body io.Reader) (keyRows, error) {
 		"a file of keys is JSON Lines or CSV, uncompressed, and says so: Content-Type: application/x-ndjson or text/csv")
 }
 
-// upload is the body of a long upload: the server's own deadline for a whole request is too short for it, so that each piece
-// has one of its own.
+// upload is the body of a long upload. It has as long as it keeps a pace: see [Arrival].
 type upload struct {
-	r       io.Reader
-	control *http.ResponseController
-	sum     interface {
+	r   io.Reader
+	sum interface {
 		io.Writer
 		Sum(b []byte) []byte
 	}
@@ -253,7 +251,6 @@ type upload struct {
 var errOver = errors.New("the credential of this upload is not good any more")
 
 func (u *upload) Read(b []byte) (int, error) {
-	_ = u.control.SetReadDeadline(time.Now().Add(uploadRead)) // a server without deadlines needs none
 	n, err := u.r.Read(b)
 	if now := time.Now(); now.Sub(u.looked) >= tailRecheck {
 		if u.looked = now; !u.still() {
@@ -276,6 +273,9 @@ func uploadError(err error) error {
 	case errors.Is(err, errSlow):
 		return newError(http.StatusBadRequest, codeBodyInvalid, "",
 			"the file did not come within %d minutes, and others wait for their import: send it in parts; nothing was imported", customerImport/time.Minute)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return newError(http.StatusBadRequest, codeBodyInvalid, "",
+			"the file came too slowly: %d seconds without a byte end it, and it needs %d bytes a second on the whole; nothing was imported", knownTime/time.Second, knownPace)
 	case errors.As(err, &own):
 		return own
 	case errors.As(err, &tooLarge):

@@ -7,8 +7,7 @@ import (
 	"github.com/keystile/keystile/requestlog"
 )
 
-// maxExports is how many exports of request records one process serves at a time: each reads as fast as it can. Half of them
-// may be one customer's.
+// maxExports is how many exports of request records one process serves at a time: each reads as fast as it can.
 const maxExports = 8
 
 // exportQuiet is how long the caller of an export may go without hearing of what was found.
@@ -42,7 +41,7 @@ func (a *API) exportRequestLogs(c *call, in *exportRequestLogsInput) error {
 	if !ok {
 		c.w.Header().Set("Retry-After", "10")
 		return newError(http.StatusServiceUnavailable, codeExportsBusy, "",
-			"as many exports as this node serves at a time are running, %d in all and %d of one customer; try again later", a.exports.all, a.exports.customer)
+			"as many exports as this node serves at a time are running, %d in all and %d of one customer, or one while others run many; try again later", a.exports.all, a.exports.customer)
 	}
 	defer leave()
 	// The first page comes before the status: what is wrong with the cursor or the log is answered as an error.

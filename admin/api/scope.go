@@ -24,7 +24,11 @@ func (c *call) enter(operation string) error {
 	}
 	caller, err := c.api.Caller(c.r)
 	if err != nil {
-		return c.refused(err)
+		err = c.refused(err)
+		if operation == "sign_out" {
+			err = c.forgotten(err)
+		}
+		return err
 	}
 	c.caller, c.actor = caller, caller.Actor
 	if err := caller.May(operation); err != nil {

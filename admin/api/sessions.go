@@ -86,6 +86,7 @@ func (a *API) registerSessions() {
 	}, a.getSession)
 	handle(a, operation{
 		method: http.MethodDelete, path: "/v1/session", id: "sign_out", tag: tag, summary: "Sign out",
+		description: "An answer 503 says that the session may not have ended, since the key store cannot be reached. It removes the browser's cookie all the same.",
 	}, a.signOut)
 	handle(a, operation{
 		method: http.MethodGet, path: "/v1/sessions", id: "list_sessions", tag: tag, summary: "List one's own sessions",
@@ -177,10 +178,26 @@ func (a *API) signOut(c *call, _ *noInput) (Deleted, error) {
 	}
 	cookie, err := a.Sessions.SignOut(c.ctx, s)
 	if err != nil {
-		return Deleted{}, err
+		return Deleted{}, c.forgotten(err)
 	}
 	c.setCookie(cookie)
 	return Deleted{ID: s.Row.ID, Object: "session", Deleted: true}, nil
+}
+
+// forgotten is the error of a sign-out, where the store is away. Who leaves a machine that others use is not kept signed in there
+// for that: the browser forgets the session, and the error says that it may be good all the same.
+func (c *call) forgotten(err error) error {
+	e, cause := asError(err)
+	cookie := auth.Forget(c.r)
+	if e.Status != http.StatusServiceUnavailable || cookie == nil {
+		return err
+	}
+	if cause != nil {
+		c.api.Logger.Error("a session could not be ended", zap.String("request_id", c.id), zap.Error(cause))
+	}
+	c.setCookie(cookie)
+	e.Message = "this browser has forgotten the session, but it may not have ended: " + e.Message
+	return e
 }
 
 // liveSessions are the sessions of a member that have not ended.

@@ -66,3 +66,26 @@ func TestTailsOfOneCustomer(t *testing.T) {
 		}
 	}
 }
+
+// TestWebhooksOfAnAccount: an account has sixteen webhook endpoints, as at the API that this is modelled on, and the next account has its
+// own.
+func TestWebhooksOfAnAccount(t *testing.T) {
+	t.Parallel()
+	f := newRoleFixture(t)
+	ours, theirs := f.world("ours"), f.world("theirs")
+	add := func(account string) (int, string) {
+		w := f.raw("POST", "/v1/webhook_endpoints", map[string]any{"url": "https://example.com/", "events": []string{"*"}, "account": account}, f.bearer(keystore.RoleAdministrator, "", account))
+		return w.Code, w.Body.String()
+	}
+	for i := range 16 {
+		if status, body := add(ours.account); status != http.StatusOK {
+			t.Fatalf("endpoint %d: %d %s", i, status, body)
+		}
+	}
+	if status, body := add(ours.account); status != http.StatusConflict || !strings.Contains(body, "has 16 webhook endpoints") {
+		t.Errorf("one more: %d %s", status, body)
+	}
+	if status, body := add(theirs.account); status != http.StatusOK {
+		t.Errorf("of the next account: %d %s", status, body)
+	}
+}

@@ -51,7 +51,7 @@ func (a *API) tailRequestLogs(c *call, _ *tailInput) error {
 	leave, ok := a.tails.enter(c.customer())
 	if !ok {
 		return newError(http.StatusServiceUnavailable, codeTailEnded, "",
-			"too many live tails of the request log are open: this node serves %d in all and %d of one customer", a.tails.all, a.tails.customer)
+			"too many live tails of the request log are open: this node serves %d in all and %d of one customer, or one while others have many", a.tails.all, a.tails.customer)
 	}
 	defer leave()
 	ctx, cancel := context.WithCancel(c.ctx)

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"time"
@@ -132,7 +133,8 @@ func (a *API) registerWebhooks() {
 		errors: []int{http.StatusNotFound},
 		description: "Tells a URL of key events from now on, each as a signed POST of the event, at least once and in order. The answer is the " +
 			"only one that has the secret. Deliveries carry Keystile-Signature: t=<seconds>,v1=<hex HMAC-SHA256 over \"<t>.<body>\" with the secret>. " +
-			"What is not answered with 2xx within 10 s is tried again for 3 days.",
+			"What is not answered with 2xx within 10 s is tried again for 3 days. " +
+			fmt.Sprintf("An account has at most %d, an organization together with its accounts %d.", keystore.MaxAccountWebhooks, keystore.MaxOrganizationWebhooks),
 	}, a.createWebhook)
 	handle(a, operation{
 		method: http.MethodGet, path: "/v1/webhook_endpoints/{id}", id: "get_webhook_endpoint", tag: tag, summary: "Get a webhook endpoint", etag: true,

@@ -27,6 +27,7 @@ const (
 
 	oidcTime       = 10 * time.Minute // from the way out to the way back
 	oidcNetTime    = 10 * time.Second
+	oidcSay        = time.Minute     // between log lines of a provider that stays away: anybody can have it asked
 	oidcRetry      = 5 * time.Second // after a provider could not be found; the calls meanwhile do not wait for it one after the other
 	oidcCookieName = "keystile_oidc"
 	oidcPurpose    = "identity provider"
@@ -51,6 +52,7 @@ type OIDC struct {
 	provider *oidc.Provider // nil: not found yet
 	lost     error          // why it was not found, at the last try
 	asked    time.Time      // when that was
+	said     time.Time      // when the log was told last that the provider cannot be asked
 }
 
 // NewOIDC checks the options. It connects to nothing: a provider that is away must not keep the gateway from starting.
@@ -157,6 +159,9 @@ func (o *OIDC) Finish(r *http.Request) (s *Session, cookies []*http.Cookie, err 
 	ctx, now := r.Context(), o.sessions.Now()
 	client := ClientFrom(ctx)
 	cookies = []*http.Cookie{oidcCookie(client, "")}
+	if err := o.sessions.cutOff(now); err != nil {
+		return nil, cookies, err
+	}
 	if err := o.sessions.lockedOut(ctx, "", now); err != nil {
 		return nil, cookies, err
 	}
@@ -257,6 +262,19 @@ func (o *OIDC) exchange(ctx context.Context, s *oidcState, code string) (email, 
 }
 
 func (o *OIDC) away(err error) error {
-	o.sessions.Logger.Error("asking the identity provider", zap.String("issuer", o.o.Issuer), zap.Error(err))
+	if o.say(o.sessions.Now()) {
+		o.sessions.Logger.Error("asking the identity provider", zap.String("issuer", o.o.Issuer), zap.Error(err))
+	}
 	return &Refusal{Status: http.StatusServiceUnavailable, Code: CodeProviderAway, Message: "the identity provider cannot be asked at this moment: try again"}
+}
+
+// say says whether the log is to be told that the provider cannot be asked.
+func (o *OIDC) say(now time.Time) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if since := now.Sub(o.said); !o.said.IsZero() && since >= 0 && since < oidcSay {
+		return false
+	}
+	o.said = now
+	return true
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/keystile/keystile/admin/auth"
 	"github.com/keystile/keystile/keystore"
@@ -48,6 +49,40 @@ func TestOIDCProviderAway(t *testing.T) {
 	now = now.Add(time.Minute)
 	if begin(); asked.Load() != 2 {
 		t.Error("a while later it was not asked again")
+	}
+}
+
+// TestOIDCProviderAwayIsSaidSeldom: anybody can have the provider asked. The log says now and then that it is away, and not to
+// each of them.
+func TestOIDCProviderAwayIsSaidSeldom(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int32
+	away := httptest.NewServer(countAndFail(&asked))
+	defer away.Close()
+	core, logged := observer.New(zap.ErrorLevel)
+	now := time.Now()
+	sessions, err := auth.NewSessions(keystoretest.NewStore(t, keystore.Options{}), func() time.Time { return now }, zap.New(core))
+	if err != nil {
+		t.Fatal(err)
+	}
+	provider, err := auth.NewOIDC(sessions, auth.OIDCOptions{Issuer: away.URL, ClientID: "keystile"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 59 { // a second each
+		for range 20 {
+			if _, _, err := provider.Begin(httptest.NewRequest("GET", "/v1/session/oidc", nil)); err == nil {
+				t.Fatal("the provider is there")
+			}
+		}
+		now = now.Add(time.Second)
+	}
+	if n := logged.Len(); n != 1 || asked.Load() < 10 {
+		t.Errorf("%d lines in a minute, in which the provider was asked %d times", n, asked.Load())
+	}
+	now = now.Add(time.Minute)
+	if _, _, err := provider.Begin(httptest.NewRequest("GET", "/v1/session/oidc", nil)); err == nil || logged.Len() != 2 {
+		t.Errorf("a minute later: %v, %d lines", err, logged.Len())
 	}
 }
 

@@ -100,6 +100,9 @@ func (a *Sessions) Session(r *http.Request) (*Session, error) {
 	}
 	digest := policy.DigestOf(cookies[0].Value)
 	now := a.Now()
+	if err := a.cutOff(now); err != nil {
+		return nil, err
+	}
 	row, ok := a.Store.Snapshot().SessionByDigest(&digest)
 	if !ok || row.Expired(now) {
 		return nil, noSession()
@@ -119,6 +122,17 @@ func (a *Sessions) Session(r *http.Request) (*Session, error) {
 	}
 	a.Store.TouchSession(context.WithoutCancel(r.Context()), row, now, client.Address)
 	return &Session{Row: row, Member: m, sessions: a, client: client}, nil
+}
+
+// cutOff refuses everybody on a node that cannot know any more who was removed elsewhere: fail closed, as with tokens.
+func (a *Sessions) cutOff(now time.Time) error {
+	if !a.Store.Stale(now) {
+		return nil
+	}
+	return &Refusal{
+		Status: http.StatusServiceUnavailable, Code: string(keystore.CodeUnavailable),
+		Message: "this node has been cut off from the key store for too long to know which members and sessions are still good",
+	}
 }
 
 func (a *Sessions) idle(row *keystore.Session, now time.Time) bool {
@@ -286,9 +300,9 @@ func (s *Session) Caller(scope Scope) (*Caller, error) {
 
 // valid says whether a session is still good, and its member still such.
 func (a *Sessions) valid(id string, still func(*keystore.Member) bool) bool {
-	snapshot := a.Store.Snapshot()
+	snapshot, now := a.Store.Snapshot(), a.Now()
 	row, ok := snapshot.Session(id)
-	if !ok || row.Expired(a.Now()) {
+	if !ok || row.Expired(now) || a.Store.Stale(now) {
 		return false
 	}
 	m, ok := snapshot.Member(row.Member)
@@ -350,6 +364,14 @@ func (a *Sessions) SignOut(ctx context.Context, s *Session) (*http.Cookie, error
 		return nil, err
 	}
 	return cookie(s.client, ""), nil
+}
+
+// Forget is the cookie that makes a browser forget its session, for a sign-out that could not end it; nil if it has none.
+func Forget(r *http.Request) *http.Cookie {
+	if !HasCookie(r) {
+		return nil
+	}
+	return cookie(ClientFrom(r.Context()), "")
 }
 
 // ByID is a session by its id, for a call that [Caller] has let in, nil if it is over.

@@ -28,6 +28,9 @@ const codesAnHour = 20
 // get the same answer after the same work. The error is a *[Refusal], or one of the store.
 func (a *Sessions) SignIn(r *http.Request, in SignIn) (*Session, *http.Cookie, error) {
 	ctx, now := r.Context(), a.Now()
+	if err := a.cutOff(now); err != nil {
+		return nil, nil, err
+	}
 	email := keystore.NormalEmail(in.Email)
 	m, known := a.Store.Snapshot().MemberByEmail(email)
 	name := email
@@ -207,6 +210,9 @@ type Accept struct {
 // Accept makes an invited person a member, and signs them in.
 func (a *Sessions) Accept(r *http.Request, in Accept) (*Session, *http.Cookie, error) {
 	ctx, now := r.Context(), a.Now()
+	if err := a.cutOff(now); err != nil {
+		return nil, nil, err
+	}
 	if err := a.lockedOut(ctx, "", now); err != nil {
 		return nil, nil, err
 	}

@@ -3,6 +3,7 @@ package dashboard
 import (
 	"cmp"
 	"maps"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -13,6 +14,7 @@ func keyUsePages() []route {
 	return []route{
 		{"GET /{owner}/{mode}/keys/{id}", "get_key", (*request).showKey},
 		{"GET /{owner}/{mode}/keys/{id}/permissions", "get_key", (*request).showPermissions},
+		{"GET /{owner}/{mode}/keys/{id}/json", "get_key", (*request).keyAsJSON},
 	}
 }
 
@@ -120,6 +122,15 @@ func (q *request) showKey() error {
 		return err
 	}
 	return q.show("key", p)
+}
+
+// keyAsJSON is the key as the API answers it. The API's own address would ask a member of several roles for which of them it is.
+func (q *request) keyAsJSON() error {
+	k, err := q.key()
+	if err != nil {
+		return err
+	}
+	return q.stream("/v1/keys/"+url.PathEscape(k.ID), nil)
 }
 
 // permissionsPage lists all permissions of a key that has many.

@@ -51,15 +51,21 @@ func (w *wireRecord) UnmarshalJSON(data []byte) error {
 	return err
 }
 
-func (q *request) recordPane(id string, page *Page) (*recordPane, error) {
+// record is the record with an id, if it is one of the scope's mode: never under the heading of the other.
+func (q *request) record(id string) (wireRecord, error) {
 	found, err := ask[wireRecord](q, get("/v1/request_logs/"+url.PathEscape(id), nil))
+	if err == nil && found.record.Mode != "" && found.record.Mode != q.scope.Mode {
+		err = notFoundError()
+	}
+	return found, err
+}
+
+func (q *request) recordPane(id string, page *Page) (*recordPane, error) {
+	found, err := q.record(id)
 	if err != nil {
 		return nil, err
 	}
 	r := found.record
-	if r.Mode != "" && r.Mode != q.scope.Mode {
-		return nil, notFoundError() // never under the heading of the other mode
-	}
 	p := &recordPane{logRow: logRow{Record: r}, Explanation: found.Explanation}
 	for _, c := range requestlog.Columns() {
 		if value := c.Text(r); value != "" {

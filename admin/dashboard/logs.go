@@ -15,6 +15,7 @@ func logPages() []route {
 	return []route{
 		{"GET /{owner}/{mode}/logs", "list_request_logs", (*request).showLogs},
 		{"GET /{owner}/{mode}/logs/{id}", "get_request_log", (*request).showLogs},
+		{"GET /{owner}/{mode}/logs/{id}/json", "get_request_log", (*request).recordAsJSON},
 		{"GET /{owner}/{mode}/logs/tail", "tail_request_logs", (*request).tailLogs},
 		{"GET /{owner}/{mode}/logs/export", "export_request_logs", (*request).exportLogs},
 	}
@@ -283,6 +284,15 @@ func (q *request) exportLogs() error {
 		asked.Set("since", "24h")
 	}
 	return q.stream("/v1/request_logs/export", asked)
+}
+
+// recordAsJSON is a record as the API answers it.
+func (q *request) recordAsJSON() error {
+	found, err := q.record(q.r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	return q.stream("/v1/request_logs/"+url.PathEscape(found.record.ID), nil)
 }
 
 // stream passes an answer of the API on as it comes. The headers of pages stay where the API sets none.

@@ -2,6 +2,7 @@ package dashboard
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -9,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/keystile/keystile/admin/api"
 	"github.com/keystile/keystile/admin/auth"
 )
 
@@ -41,6 +43,9 @@ func (d *Dashboard) serve(route route, w http.ResponseWriter, r *http.Request) {
 		if q.visitor == nil {
 			q.recognise()
 		}
+		if route.pattern == signOutForm {
+			err = q.forgotten(err)
+		}
 		q.fail(err)
 		return
 	}
@@ -55,27 +60,13 @@ func (q *request) enter() error {
 	if q.scope, err = scopeOf(q.r); err != nil {
 		return err
 	}
-	if q.r.Method == http.MethodPost {
-		q.r.Body = http.MaxBytesReader(q.w, q.r.Body, maxForm)
-		if err := q.r.ParseForm(); err != nil {
-			return &refusedError{
-				status: http.StatusBadRequest, title: "The form could not be read",
-				text: "It was not complete, or larger than this page takes. Nothing was done. Go back and send it again.",
-			}
-		}
-	}
-	if q.r.PostForm.Has(fieldAnother) {
-		for _, field := range []string{fieldVerification, fieldCode, fieldMethod} {
-			q.r.PostForm.Del(field)
-		}
-	}
 	q.visitor, err = q.Visitor(q.r)
 	if err != nil {
 		var refusal *auth.Refusal
 		guest := errors.As(err, &refusal) && refusal.Status == http.StatusUnauthorized
 		if guest && q.route.operation == "" {
 			q.visitor = nil
-			return nil
+			return q.readForm()
 		}
 		return err
 	}
@@ -95,10 +86,48 @@ func (q *request) enter() error {
 	if q.owner, err = q.ownerOf(q.scope); err != nil {
 		return err
 	}
-	if q.route.operation == "" {
+	if q.route.operation != "" {
+		if err := q.caller.May(q.route.operation); err != nil {
+			return err
+		}
+	}
+	return q.readForm()
+}
+
+// readForm reads the form of a POST. It comes last: who may not send it is told so before their megabyte is read, and who is
+// nobody yet is let send little, and not for long.
+func (q *request) readForm() error {
+	if q.r.Method != http.MethodPost {
 		return nil
 	}
-	return q.caller.May(q.route.operation)
+	body := api.Receive(q.w, q.r)
+	defer body.Leave()
+	most := int64(api.MaxStrangersBody)
+	if q.visitor != nil {
+		most = maxForm
+		body.Known()
+	}
+	q.r.Body = http.MaxBytesReader(q.w, body, most)
+	if err := q.r.ParseForm(); err != nil {
+		var refusal *auth.Refusal
+		if errors.As(err, &refusal) {
+			return refusal
+		}
+		return &refusedError{
+			status: http.StatusBadRequest, title: "The form could not be read",
+			text: fmt.Sprintf("It was not complete, or did not come in time, or was larger than the %d KiB that this page takes. Nothing was done. Go back and send it again.", most>>10),
+		}
+	}
+	if q.caller != nil && !q.caller.Still() {
+		// It may have come slowly: what begins after the end of a session is refused.
+		return &auth.Refusal{Status: http.StatusUnauthorized, Code: auth.CodeRequired, Message: "the session is over: sign in again"}
+	}
+	if q.r.PostForm.Has(fieldAnother) {
+		for _, field := range []string{fieldVerification, fieldCode, fieldMethod} {
+			q.r.PostForm.Del(field)
+		}
+	}
+	return nil
 }
 
 // recognise finds out who asks for what is no page, so that the frame around the answer is theirs.

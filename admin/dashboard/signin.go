@@ -2,6 +2,7 @@ package dashboard
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -10,11 +11,13 @@ import (
 	"github.com/keystile/keystile/admin/auth"
 )
 
+const signOutForm = "POST /sign_out"
+
 func signInPages() []route {
 	return []route{
 		{"GET /sign_in", "", (*request).showSignIn},
 		{"POST /sign_in", "", (*request).signInForm},
-		{"POST /sign_out", "", (*request).signOut},
+		{signOutForm, "", (*request).signOut},
 		{"GET /invitation", "", (*request).showInvitation},
 		{"POST /invitation", "", (*request).acceptInvitation},
 	}
@@ -173,11 +176,30 @@ func (q *request) signOut() error {
 	if q.visitor != nil {
 		_, header, err := askHeader[api.Deleted](q.as(q.visitor.Self()), call{method: http.MethodDelete, path: "/v1/session"})
 		if err != nil {
-			return err
+			return q.forgotten(err)
 		}
 		passCookie(q.w.Header(), header)
 	}
 	return q.seeOther("/sign_in", doneSignedOut)
+}
+
+// forgotten is the error of a sign-out, where the store is away: the browser forgets the session, and the page says that it may
+// be good all the same.
+func (q *request) forgotten(err error) error {
+	var refusal *auth.Refusal
+	failure := apiFailure(err)
+	away := errors.As(err, &refusal) && refusal.Status == http.StatusServiceUnavailable ||
+		failure != nil && failure.Status == http.StatusServiceUnavailable
+	cookie := auth.Forget(q.r)
+	if !away || cookie == nil {
+		return err
+	}
+	http.SetCookie(q.w, cookie)
+	return &refusedError{
+		status: http.StatusServiceUnavailable, title: "You are signed out of this browser only",
+		text: "It has forgotten your session. But the key store cannot be reached now, and the session itself may not have ended: whoever has a copy of its cookie may use it again. " +
+			"Once the key store is back, sign in, and end your other sessions on your profile.",
+	}
 }
 
 // invitationPage takes an invitation. Its token stands behind # in the link, where neither we nor anybody on the way can see

@@ -15,6 +15,8 @@ const (
 	// tryFor is how long an event is tried at least, for events that waited long before they were tried at all: behind
 	// others, or because no gateway ran.
 	tryFor = time.Hour
+	// tryAtLeast is how often an event is tried, whatever the time: a clock that is ahead for a moment must not give it up.
+	tryAtLeast = 5
 )
 
 // retryAt is when an event is tried again after an attempt that failed, the zero time if it is given up. Each waits three
@@ -25,7 +27,10 @@ func retryAt(e *keystore.Event, first, now time.Time, attempts int) time.Time {
 		deadline = least
 	}
 	if !now.Before(deadline) {
-		return time.Time{}
+		if attempts >= tryAtLeast {
+			return time.Time{}
+		}
+		deadline = now.Add(lastRetry)
 	}
 	wait := firstRetry
 	for i := 1; i < attempts && wait < lastRetry; i++ {

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -18,6 +19,7 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 
 	"github.com/keystile/keystile/keystore"
+	"github.com/keystile/keystile/keystore/awskms"
 	"github.com/keystile/keystile/keystore/boltstore"
 )
 
@@ -37,15 +39,25 @@ say 'store bolt PATH' in the configuration, and reload: requests go on, and from
 on the restored keys count. What was written after the backup is not in it. A store
 that is there already is not replaced without --force, which moves it aside first.
 Keys that were made or ended after the backup are as they were before: a deleted key
-works again.`),
+works again.
+
+Say where the master key is if the configuration does: --master-key FILE for 'master_key
+file', --master-key-env NAME for 'master_key env', and --master-key-kms URI for
+'master_key kms', whose file is keystile/master.kms. The key management service is then
+asked, with the credentials that the AWS SDK finds. A master key that is named so and
+is not there, or does not open what the backup holds sealed, is an error, and nothing is
+put in place.`),
 		CobraFunc: func(cmd *cobra.Command) {
 			cmd.Example = `
   keystile restore keys-2027-01-31.tar
   keystile restore keys.tar --check
-  keystile restore keys.tar --store /srv/keystile/keys.db --master-key /srv/keystile/master.key`
+  keystile restore keys.tar --store /srv/keystile/keys.db --master-key /srv/keystile/master.key
+  keystile restore keys.tar --master-key-kms aws-kms://arn:aws:kms:eu-central-1:111122223333:key/1234abcd-…`
 			fs := cmd.Flags()
 			fs.String("store", "", "`FILE` of the store (default: keystile/keys.db in Caddy's data directory)")
 			fs.String("master-key", "", "`FILE` of the master key (default: master.key in the same directory)")
+			fs.String("master-key-env", "", "The master key is in the environment variable `NAME`")
+			fs.String("master-key-kms", "", "The file of the master key is encrypted by the key `URI` of AWS KMS (default: keystile/master.kms in Caddy's data directory)")
 			fs.Bool("check", false, "Read the backup through, and put nothing in place")
 			fs.Bool("force", false, "Move a store that is there aside")
 			fs.Bool("json", false, "Print what was found and done as JSON")
@@ -63,11 +75,9 @@ func runRestore(c *call) error {
 	if r.store == "" {
 		r.store = filepath.Join(caddy.AppDataDir(), "keystile", "keys.db")
 	}
-	master, _ := c.flags().GetString("master-key")
-	if master == "" {
-		master = filepath.Join(filepath.Dir(r.store), "master.key")
+	if err := r.chooseMaster(); err != nil {
+		return err
 	}
-	r.master = keystore.MasterKeyFile(master)
 	if err := r.vacant(); err != nil && !r.check {
 		return err
 	}
@@ -79,11 +89,39 @@ func runRestore(c *call) error {
 	return r.run(input)
 }
 
+// chooseMaster finds out where the master key is, in the three ways of the configuration.
+func (r *restore) chooseMaster() error {
+	file, _ := r.call.flags().GetString("master-key")
+	env, _ := r.call.flags().GetString("master-key-env")
+	uri, _ := r.call.flags().GetString("master-key-kms")
+	r.named = file+env+uri != ""
+	wrapped := filepath.Join(caddy.AppDataDir(), "keystile", "master.kms") // the configuration knows no other place for it
+	switch {
+	case env != "" && file+uri != "":
+		return misuse("--master-key-env does not go with --master-key or --master-key-kms: the master key is in one place")
+	case env != "":
+		r.master = keystore.MasterKeyEnv(env)
+	case uri != "":
+		if err := awskms.Check(uri); err != nil {
+			return misuse("--master-key-kms: %v", err)
+		}
+		r.master = awskms.MasterKey(cmp.Or(file, wrapped), uri)
+	default:
+		r.master = keystore.MasterKeyFile(cmp.Or(file, filepath.Join(filepath.Dir(r.store), "master.key")))
+		if file == "" {
+			r.wrapped = wrapped
+		}
+	}
+	return nil
+}
+
 // restore is one `restore`.
 type restore struct {
 	call         *call
 	store        string
 	master       keystore.MasterKey
+	named        bool   // it was said where the master key is: then it has to be there
+	wrapped      string // where one would be that a service has encrypted, if nothing was said of where the master key is
 	check, force bool
 	report       restoreReport
 }
@@ -176,7 +214,13 @@ func (r *restore) inspect(ctx context.Context, path string, manifest *keystore.B
 		return err
 	}
 	found, err := keystore.Inspect(ctx, backend, r.master)
-	if err = errors.Join(err, backend.Close()); err != nil {
+	err = errors.Join(err, backend.Close())
+	switch {
+	case err != nil && found != nil && !found.Sealed:
+		r.call.warn("nothing in the backup is sealed, but the gateway may not start with this master key: %v", err)
+	case err != nil && found != nil:
+		return fmt.Errorf("whether the master key is the one of the backup cannot be told: %w; nothing was changed", err)
+	case err != nil:
 		return fmt.Errorf("the backup cannot be used: %w", err)
 	}
 	if fault := found.Chain.Fault; fault != nil {
@@ -187,8 +231,15 @@ func (r *restore) inspect(ctx context.Context, path string, manifest *keystore.B
 	}
 	switch {
 	case found.Sealed && found.MasterKeyPresent && !found.MasterKeyFit:
-		return fmt.Errorf("%v is not the one that the backup's tokens are sealed under (keyset %s): put that one in place, or name it with --master-key",
+		return fmt.Errorf("%v is not the one that the backup's tokens are sealed under (keyset %s): put that one in place, or name it with --master-key, --master-key-env or --master-key-kms",
 			r.master, found.MasterKey)
+	case found.Sealed && !found.MasterKeyPresent && r.named:
+		return fmt.Errorf("%v is not there, and the backup's tokens are sealed under keyset %s: put it in place first, or name where it is; nothing was changed", r.master, found.MasterKey)
+	case err == nil && !found.Sealed && !found.MasterKeyPresent && r.named:
+		r.call.warn("%v is not there. Nothing in the backup is sealed under another.", r.master)
+	case found.Sealed && !found.MasterKeyPresent && r.isWrapped():
+		r.call.warn("%s is encrypted by a key management service, and was not looked into: name its key with --master-key-kms. "+
+			"The gateway does not start without keyset %s.", r.wrapped, found.MasterKey)
 	case found.Sealed && !found.MasterKeyPresent:
 		r.call.warn("%v is not there. The gateway does not start without it: put the one of keyset %s in place.", r.master, found.MasterKey)
 	}
@@ -199,6 +250,15 @@ func (r *restore) inspect(ctx context.Context, path string, manifest *keystore.B
 	r.say("backup of %s: %d keys, %d accounts, revision %d, %d events in order", moment(&manifest.CreatedAt), found.Keys, found.Accounts,
 		found.Head.Revision, found.Head.Events)
 	return nil
+}
+
+// isWrapped says whether the master key seems to be in the file that a service has encrypted.
+func (r *restore) isWrapped() bool {
+	if r.wrapped == "" {
+		return false
+	}
+	_, err := os.Lstat(r.wrapped)
+	return err == nil
 }
 
 // place moves the copy to its place, and a store that is there aside. The lock keeps a gateway from starting in between;

@@ -76,6 +76,16 @@ var misdeeds = []struct {
 		}
 	}, 502, false},
 	{"slow head", func(b *badBackend, _ net.Conn) { <-b.stop }, 504, false},
+	{"trickled body", func(_ *badBackend, conn net.Conn) {
+		// Longer than response_header_timeout: that is over once the head is there.
+		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 25\r\n\r\n")
+		for range 25 {
+			if _, err := io.WriteString(conn, "x"); err != nil {
+				return
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+	}, 200, false},
 }
 
 func reset(conn net.Conn) {

@@ -160,7 +160,10 @@ func TestDeployContainerfile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	version := regexp.MustCompile(`(?m)^go (\d+\.\d+)`).FindStringSubmatch(string(goMod))
+	version := regexp.MustCompile(`(?m)^toolchain go(\d+\.\d+\.\d+)$`).FindStringSubmatch(string(goMod))
+	if version == nil {
+		t.Fatal("go.mod asks for no version of Go")
+	}
 	if !strings.Contains(text, "/golang:"+version[1]+"-") {
 		t.Errorf("it builds with another Go than %s", version[1])
 	}

@@ -7,11 +7,14 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"html/template"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,6 +33,10 @@ type identityProvider struct {
 	codes     map[string]url.Values // what was asked for, and who came, by code
 	exchanged int
 	refused   []string // why an exchange was refused
+	secrets   []string // what it was sent, and what it gave out, beside its client's secret
+
+	loud atomic.Bool // it refuses each exchange, and says back all that it was sent
+	junk atomic.Bool // it answers with what is no answer, and says back all that it was sent
 }
 
 const providerSecret = "secret-of-the-client-at-the-provider"
@@ -69,13 +76,23 @@ func newIdentityProvider(t *testing.T) *identityProvider {
 		asked, why := p.exchange(r)
 		p.mu.Lock()
 		defer p.mu.Unlock()
+		p.secrets = append(p.secrets, r.PostFormValue("code_verifier"))
+		if echo := fmt.Sprintf(`{"error":%q,"error_description":%q}`, r.Header, r.PostForm); p.loud.Load() || p.junk.Load() {
+			if p.loud.Load() {
+				w.WriteHeader(http.StatusUnauthorized)
+			}
+			_, _ = io.WriteString(w, echo) // the gateway's loss, which the test sees
+			return
+		}
 		if why != "" {
 			p.refused = append(p.refused, why)
 			http.Error(w, `{"error":"invalid_grant"}`, http.StatusBadRequest)
 			return
 		}
 		p.exchanged++
-		answer(w, map[string]any{"access_token": "of no use", "token_type": "Bearer", "id_token": p.sign(asked)})
+		given := p.sign(asked)
+		p.secrets = append(p.secrets, given)
+		answer(w, map[string]any{"access_token": "of no use", "token_type": "Bearer", "id_token": given})
 	})
 	p.Server = httptest.NewServer(mux)
 	t.Cleanup(p.Close)

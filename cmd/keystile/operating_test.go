@@ -92,26 +92,30 @@ func TestOperatingGuide(t *testing.T) {
 	says(g.perform(t, "backup", 0), "whole", "primary:")
 	later := g.Admin.CreateKey(t, gatetest.Fields{"kind": "secret", "mode": "live", "account": account, "name": "later"})
 	g.Stop(t)
-	// The disk is lost, and the keyset with it.
-	keyset, err := os.ReadFile(filepath.Join(dir, "keysets", "master.key"))
-	if err == nil {
-		err = os.WriteFile(masterKeyPath(g.Gateway), keyset, 0o600)
-	}
-	if err != nil {
+	// The disk is lost, and the keyset with it: what is left is what was carried away.
+	if err := os.RemoveAll(filepath.Join(g.Dir, "data")); err != nil {
 		t.Fatal(err)
 	}
+	says(g.perform(t, "keyset-back", 0))
 	says(g.perform(t, "restore", 0), "restored")
 	g.Start(t)
 	says(g.perform(t, "restored", 0), "in order", key.ID)
 	if a, b := status(key.Token), status(later.Token); a != 200 || b != 401 {
 		t.Errorf("after the restore the keys are answered %d and %d, want 200 and 401", a, b)
 	}
+	if again := g.Admin.Reveal(t, sandbox.ID); again.Token != sandbox.Token {
+		t.Error("after the restore the sandbox key reveals another token")
+	}
 
 	says(g.perform(t, "rotate", 0), "sealed anew", "nothing is sealed under old keys")
 	if again := g.Admin.Reveal(t, sandbox.ID); again.Token != sandbox.Token {
 		t.Error("after the rotation the sandbox key reveals another token")
 	}
-	if err := os.WriteFile(filepath.Join(dir, "keysets", "keyset.json"), keyset, 0o600); err != nil {
+	keyset, err := os.ReadFile(filepath.Join(dir, "keysets", "master.key"))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "keysets", "keyset.json"), keyset, 0o600)
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	says(g.perform(t, "byhand", 0), "waits in")

@@ -98,6 +98,12 @@ func newOverloaded(t *testing.T) *overloaded {
 
 func newOverloadedOn(t *testing.T, g *gatetest.Gateway) *overloaded {
 	t.Helper()
+	return newOverloadedWith(t, g, "")
+}
+
+// newOverloadedWith takes further lines for the global options.
+func newOverloadedWith(t *testing.T, g *gatetest.Gateway, global string) *overloaded {
+	t.Helper()
 	o := &overloaded{Gateway: g, backend: gatetest.NewBackend(t, "echo")}
 	var sites strings.Builder
 	site := func(word string) string {
@@ -106,7 +112,7 @@ func newOverloadedOn(t *testing.T, g *gatetest.Gateway) *overloaded {
 		return fmt.Sprintf("127.0.0.1:%d", port)
 	}
 	o.drop, o.deny = site("drop"), site("deny")
-	o.WriteConfig(t, gatetest.Config{Keystile: gatetest.Catalog, Sites: sites.String()}.Text(o.Gateway))
+	o.WriteConfig(t, gatetest.Config{Global: global, Keystile: gatetest.Catalog, Sites: sites.String()}.Text(o.Gateway))
 	o.Start(t)
 	o.key = o.Admin.DefaultKey(t, o.Admin.CreateAccount(t, "a", "").ID, "secret", "live")
 	o.requests = filepath.Join(o.DataDir(), "keystile", "requests")

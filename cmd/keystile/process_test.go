@@ -137,3 +137,23 @@ func (c *heldConn) ask(request string) int {
 	}
 	return answer.Status
 }
+
+// cpuTime is the CPU time that a process has taken so far.
+func cpuTime(t *testing.T, pid int) time.Duration {
+	t.Helper()
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(stat), ") ") // the name of the program may hold anything
+	fields := strings.Fields(rest)
+	var ticks int
+	for _, at := range []int{11, 12} { // in user mode and in the kernel, in hundredths of a second (proc_pid_stat(5))
+		n, err := strconv.Atoi(fields[at])
+		if err != nil {
+			t.Fatal(err)
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond
+}

@@ -22,44 +22,98 @@ import (
 // gatetest's. The harness goes on with the output, every file of the home and the lists of the API when the gateway stops.
 func TestSecretsAreNowhere(t *testing.T) {
 	t.Parallel()
-	s, site := newSecretSite(t)
+	s, site, provider := newSecretSite(t, false)
 	owner := s.firstOwner(t)
 	tokens := makeSecrets(t, s, owner)
+	signInByProvider(t, s, owner, provider)
 	presentSecrets(t, s, site, tokens)
+	s.rotateAndBackUp(t)
+	everywhere(t, s.Gateway)
+	if records := s.Admin.Records(t, nil); len(records) < 20 {
+		t.Errorf("%d records were looked at, want those of all requests", len(records))
+	}
+}
+
+// TestDebugLogOfEveryFlow is the same with all of Caddy's log at DEBUG, its proxy and access logs included, which show where a
+// client puts a key that nobody reads (see SECURITY.md). So keys are presented where they belong, and in all wrong forms there.
+func TestDebugLogOfEveryFlow(t *testing.T) {
+	t.Parallel()
+	s, site, provider := newSecretSite(t, true)
+	owner := s.firstOwner(t)
+	tokens := makeSecrets(t, s, owner)
+	signInByProvider(t, s, owner, provider)
+	for _, token := range tokens {
+		for _, line := range []string{
+			gatetest.Bearer(token), "Authorization: Basic " + b64(token+":"), "Authorization: Basic " + b64(token+":"+token), "Authorization: " + token,
+		} {
+			for _, target := range []string{"/v1/customers", "/public/x", "/v1/../x"} {
+				if _, err := gatetest.Send(site, "", gatetest.Request("POST", target, `{"text":"`+token+`"}`, line, "Content-Type: application/json", "User-Agent: "+canary)); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	s.rotateAndBackUp(t)
+	everywhere(t, s.Gateway)
+	_, stderr := s.Output()
+	if err := s.FindTokens("the log", []byte(stderr)); err != nil {
+		t.Error(err)
+	}
+	// What is searched is what was to be searched: the proxy's log of what it sent, the access log, and the provider's failures.
+	for _, shown := range []string{`"level":"debug"`, "upstream roundtrip", `"User-Agent":["` + canary + `"]`, "handled request", "asking the identity provider"} {
+		if !strings.Contains(stderr, shown) {
+			t.Errorf("the log has no %s", shown)
+		}
+	}
+	if !s.Holds(canary) {
+		t.Error("the search of the output and the files does not find what stands there")
+	}
+}
+
+// canary is no secret: where it is not found, a secret would not be either.
+const canary = "a-canary-that-is-no-secret"
+
+func (s *memberSite) rotateAndBackUp(t *testing.T) {
+	t.Helper()
 	wants(t, s.Run(t, "master-key", "rotate"), 0, "sealed anew")
 	wants(t, s.Run(t, "backup", filepath.Join(s.Dir, "keys.tar")), 0, "wrote") // in the home, where the harness looks
+}
 
-	base := "http://" + s.AdminAddr
-	for _, path := range []string{
-		"/metrics", "/config/", "/debug/vars", "/debug/pprof/goroutine?debug=2", "/debug/pprof/heap?debug=1", "/debug/pprof/allocs?debug=1",
-		"/debug/pprof/block?debug=1", "/debug/pprof/mutex?debug=1", "/debug/pprof/cmdline", "/keystile/v1/events?limit=100",
-		"/keystile/v1/events/export", "/keystile/v1/keys/export?format=jsonl", "/keystile/v1/members?limit=100", "/keystile/v1/master_key",
-		"/keystile/v1/admin_tokens?limit=100", "/keystile/v1/webhook_endpoints?limit=100", "/keystile/v1/nodes",
-		"/keystile/v1/request_logs/export?format=jsonl", "/keystile/v1/request_logs/export?format=csv", "/keystile/v1/openapi.json",
+// everywhere searches all that the process gives out for the secrets that the gateway's admin client remembers. Of each place it
+// is known what stands there, to be found by the same search.
+func everywhere(t *testing.T, g *gatetest.Gateway) {
+	t.Helper()
+	base := "http://" + g.AdminAddr
+	for path, shown := range map[string]string{
+		"/metrics": "caddy_keystile_", "/config/": `"handler":"keystile"`, "/debug/vars": "memstats", "/debug/pprof/cmdline": g.ConfigPath(),
+		"/debug/pprof/goroutine?debug=2": "caddyhttp.(*App).Start", "/debug/pprof/heap?debug=1": "heap profile", "/debug/pprof/allocs?debug=1": "heap profile",
+		"/debug/pprof/block?debug=1": "cycles/second", "/debug/pprof/mutex?debug=1": "cycles/second", "/keystile/v1/events?limit=100": "key.created",
+		"/keystile/v1/events/export": "key.created", "/keystile/v1/keys/export?format=jsonl": "publishable", "/keystile/v1/members?limit=100": "has_more",
+		"/keystile/v1/master_key": "the master key file", "/keystile/v1/admin_tokens?limit=100": "has_more", "/keystile/v1/webhook_endpoints?limit=100": "has_more",
+		"/keystile/v1/nodes": "has_more", "/keystile/v1/request_logs/export?format=jsonl": "/v1/customers",
+		"/keystile/v1/request_logs/export?format=csv": "/v1/customers", "/keystile/v1/openapi.json": "request_logs",
 	} {
 		data := fetch(t, base+path)
-		if err := s.FindTokens(path, data); err != nil {
+		if err := g.FindTokens(path, data); err != nil {
 			t.Error(err)
 		}
+		if !gatetest.Shows(data, shown) {
+			t.Errorf("%s has no %q, so that a secret in it would not be found either: %.300s", path, shown, data)
+		}
 	}
-	records := 0
 	var list struct{ Data []struct{ ID string } }
-	s.Admin.Do(t, "GET", "/v1/request_logs?limit=100", nil, &list)
+	g.Admin.Do(t, "GET", "/v1/request_logs?limit=100", nil, &list)
 	for _, r := range list.Data { // with what was captured of it
-		if err := s.FindTokens("a record", fetch(t, base+"/keystile/v1/request_logs/"+r.ID)); err != nil {
+		if err := g.FindTokens("a record", fetch(t, base+"/keystile/v1/request_logs/"+r.ID)); err != nil {
 			t.Error(err)
 		}
-		records++
 	}
-	if records < 20 {
-		t.Errorf("%d records were looked at, want those of all requests", records)
-	}
-	searchParquet(t, s, fetch(t, base+"/keystile/v1/request_logs/export?format=parquet"))
+	searchParquet(t, g, fetch(t, base+"/keystile/v1/request_logs/export?format=parquet"))
 }
 
 // newSecretSite is a gateway with two sites, one that captures and one with the dashboard, on which everything is written
-// down that can be.
-func newSecretSite(t *testing.T) (s *memberSite, site string) {
+// down that can be. Unless all is, Caddy's proxy and access log are left out: they show where a client puts a key that nobody reads.
+func newSecretSite(t *testing.T, all bool) (s *memberSite, site string, provider *identityProvider) {
 	t.Helper()
 	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
@@ -74,10 +128,17 @@ func newSecretSite(t *testing.T) (s *memberSite, site string) {
 	s.Setenv("CADDY_ADMIN=" + s.AdminAddr)
 	s.Setenv("SMTP_PASSWORD=" + mailPassword)
 	s.Admin.Remember(mailPassword)
+	provider = newIdentityProvider(t)
+	secretFile := filepath.Join(t.TempDir(), "client-secret") // beside the home, which is searched
+	if err := os.WriteFile(secretFile, []byte(providerSecret+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	exclude, access := "\texclude http.handlers.reverse_proxy\n", ""
+	if all {
+		exclude, access = "", "\tlog\n"
+	}
 	s.WriteConfig(t, gatetest.Config{
-		// All of DEBUG but Caddy's proxy, which logs the headers that it sends on: the requests below have keys where nobody reads
-		// one. See SECURITY.md.
-		Global: "log {\n\tlevel DEBUG\n\texclude http.handlers.reverse_proxy\n}\nmetrics\n",
+		Global: "log {\n\tlevel DEBUG\n" + exclude + "}\nmetrics\n",
 		Keystile: gatetest.Catalog + fmt.Sprintf(`
 			webhooks {
 				allow_private on
@@ -90,13 +151,18 @@ func newSecretSite(t *testing.T) (s *memberSite, site string) {
 				username keys
 				password env SMTP_PASSWORD
 				tls off
-			}`, s.mail.addr.Port),
+			}
+			oidc {
+				issuer %s
+				client_id keystile
+				client_secret file %s
+			}`, s.mail.addr.Port, provider.URL, secretFile),
 		Sites: "http://" + dashboard + " {\n\tbind 127.0.0.1\n\tlog\n\tkeystile_admin\n}\n" +
-			"http://:" + port + " {\n\tbind 127.0.0.1\n\tkeystile {\n\tmode any\n\topen /public/*\n\tsign on\n\tcapture {\n\trequest_headers\n\tresponse_headers\n" +
+			"http://:" + port + " {\n\tbind 127.0.0.1\n" + access + "\tkeystile {\n\tmode any\n\topen /public/*\n\tsign on\n\tcapture {\n\trequest_headers\n\tresponse_headers\n" +
 			"\trequest_body 8KiB\n\tresponse_body 8KiB\n\t}\n\t}\n\treverse_proxy " + strings.TrimPrefix(backend.URL, "http://") + "\n}\n",
 	}.Text(s.Gateway))
 	s.Start(t)
-	return s, site
+	return s, site, provider
 }
 
 // makeSecrets makes one of everything and more, and answers the tokens that are presented as keys.
@@ -211,7 +277,7 @@ func presentSecrets(t *testing.T, s *memberSite, site string, tokens []string) {
 }
 
 // searchParquet searches every value of a Parquet file: its columns are compressed.
-func searchParquet(t *testing.T, s *memberSite, data []byte) {
+func searchParquet(t *testing.T, g *gatetest.Gateway, data []byte) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "records.parquet")
 	if err := os.WriteFile(path, data, 0o600); err != nil {
@@ -226,7 +292,7 @@ func searchParquet(t *testing.T, s *memberSite, data []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	values := 0
+	values, shown := 0, false
 	for _, group := range open.RowGroups() {
 		rows := group.Rows()
 		for buf := make([]parquet.Row, 64); ; {
@@ -234,7 +300,8 @@ func searchParquet(t *testing.T, s *memberSite, data []byte) {
 			for _, row := range buf[:n] {
 				for _, value := range row {
 					values++
-					if err := s.FindTokens("a Parquet column", []byte(value.String())); err != nil {
+					shown = shown || gatetest.Shows([]byte(value.String()), "/v1/customers")
+					if err := g.FindTokens("a Parquet column", []byte(value.String())); err != nil {
 						t.Error(err)
 					}
 				}
@@ -247,8 +314,8 @@ func searchParquet(t *testing.T, s *memberSite, data []byte) {
 			t.Error(err)
 		}
 	}
-	if values < 100 {
-		t.Errorf("the Parquet file has %d values", values)
+	if values < 40 || !shown {
+		t.Errorf("the Parquet file has %d values, and what stands in it is found: %v", values, shown)
 	}
 }
 

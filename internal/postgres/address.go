@@ -16,12 +16,9 @@ import (
 
 // Limits of the connections, where the address says nothing.
 const (
-	connectTimeout = 5 * time.Second
+	connectTimeout = 3 * time.Second
 	maxConnections = 8
 )
-
-// keepAlive finds out within half a minute that a server has vanished without a word.
-var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 4}
 
 // Parse reads the address of a database, as postgres://user:password@host:5432/database or as key=value pairs. It connects to
 // nothing. No error holds anything of the address.
@@ -46,7 +43,7 @@ func Parse(dsn string) (*pgxpool.Config, error) {
 	if !strings.Contains(dsn, "pool_max_conns") {
 		config.MaxConns = maxConnections
 	}
-	c.DialFunc = (&net.Dialer{KeepAliveConfig: keepAlive}).DialContext
+	c.DialFunc = dialer(unansweredTime).DialContext
 	if len(servers(c)) > 1 && c.ValidateConnect == nil && !strings.Contains(dsn, "target_session_attrs") {
 		// Of several servers the one that takes writes is meant, unless target_session_attrs says otherwise.
 		c.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite

@@ -128,11 +128,11 @@ func TestDefaults(t *testing.T) {
 		timeout     time.Duration
 		name        string
 	}{
-		{"", 8, 5 * time.Second, "keystile"},
-		{"pool_max_conns=3", 3, 5 * time.Second, "keystile"},
+		{"", 8, 3 * time.Second, "keystile"},
+		{"pool_max_conns=3", 3, 3 * time.Second, "keystile"},
 		{"connect_timeout=20", 8, 20 * time.Second, "keystile"},
-		{"connect_timeout=600", 8, 5 * time.Second, "keystile"},
-		{"application_name=mine", 8, 5 * time.Second, "mine"},
+		{"connect_timeout=600", 8, 3 * time.Second, "keystile"},
+		{"application_name=mine", 8, 3 * time.Second, "mine"},
 	}
 	for _, test := range tests {
 		for _, dsn := range []string{"postgres://jenny@db/keys?" + test.options, "host=db user=jenny dbname=keys " + test.options} {

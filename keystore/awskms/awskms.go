@@ -12,6 +12,8 @@ import (
 
 	"github.com/tink-crypto/tink-go-awskms/v3/integration/awskms"
 	"github.com/tink-crypto/tink-go/v2/tink"
+
+	"github.com/keystile/keystile/keystore"
 )
 
 const prefix = "aws-kms://"
@@ -26,8 +28,13 @@ func Check(uri string) error {
 	return nil
 }
 
-// Connect is the key of a URI. It finds credentials, and asks the service only when it is used.
-func Connect(ctx context.Context, uri string) (tink.AEADWithContext, error) {
+// MasterKey is a file that holds the master keyset as the key of a URI has encrypted it.
+func MasterKey(path, uri string) keystore.MasterKey {
+	return keystore.MasterKeyWrapped(path, uri, func(ctx context.Context) (tink.AEADWithContext, error) { return connect(ctx, uri) })
+}
+
+// connect is the key of a URI. It finds credentials, and asks the service only when it is used.
+func connect(ctx context.Context, uri string) (tink.AEADWithContext, error) {
 	if err := Check(uri); err != nil {
 		return nil, err
 	}

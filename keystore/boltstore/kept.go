@@ -69,6 +69,41 @@ func (s *Store) Keep(ctx context.Context, put []keystore.KeptRow, remove []strin
 	})
 }
 
+// SwapKept gives kept values other Data, if they are what they were.
+func (s *Store) SwapKept(ctx context.Context, swaps []keystore.KeptSwap) ([]bool, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	done := make([]bool, len(swaps))
+	err := s.update(func(tx *bolt.Tx) error {
+		bucket := tx.Bucket(bucketKept)
+		for i, swap := range swaps {
+			id := []byte(swap.ID)
+			value := bucket.Get(id)
+			if value == nil {
+				continue
+			}
+			r, err := decodeKept(id, value)
+			if err != nil {
+				return err
+			}
+			if !bytes.Equal(r.Data, swap.Old) {
+				continue
+			}
+			next := append(make([]byte, 0, 8+len(swap.Data)), value[:8]...) // its end stays
+			if err := bucket.Put(id, append(next, swap.Data...)); err != nil {
+				return err
+			}
+			done[i] = true
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return done, nil
+}
+
 // Kept is one kept value, nil if there is none.
 func (s *Store) Kept(_ context.Context, id string) (row *keystore.KeptRow, err error) {
 	err = s.view(func(tx *bolt.Tx) error {

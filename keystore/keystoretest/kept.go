@@ -2,6 +2,7 @@ package keystoretest
 
 import (
 	"bytes"
+	"slices"
 	"testing"
 	"time"
 
@@ -46,6 +47,39 @@ func runKept(t *testing.T, place func(t *testing.T) (open func() (keystore.Backe
 	check("at once")
 	b.restart(t)
 	check("after a restart")
+	swapped, err := b.SwapKept(ctx, []keystore.KeptSwap{
+		{ID: "one", Old: []byte("no more"), Data: []byte("lost")}, {ID: "nothing", Data: []byte("lost")}, {ID: "two", Old: []byte("again"), Data: []byte("swapped")},
+		{ID: "two", Old: []byte("again"), Data: []byte("lost")}, {ID: "three", Data: []byte("lost")},
+	})
+	if err != nil || !slices.Equal(swapped, []bool{false, false, true, false, false}) {
+		t.Errorf("SwapKept: %v, %v; want only the third, whose old value is right", swapped, err)
+	}
+	if r, err := b.Kept(ctx, "two"); err != nil || r == nil || string(r.Data) != "swapped" || !r.Expires.Equal(at) {
+		t.Errorf("a swapped value is %+v, %v; want %q until %v", r, err, "swapped", at)
+	}
+	b.restart(t)
+	if swapped, err = b.SwapKept(ctx, []keystore.KeptSwap{{ID: "two", Old: []byte("swapped"), Data: []byte("again")}}); err != nil || !slices.Equal(swapped, []bool{true}) {
+		t.Errorf("SwapKept: %v, %v", swapped, err)
+	}
+	check("swapped to and fro")
+	none := []keystore.KeptRow{{ID: "none", Expires: at}, {ID: "empty", Expires: at, Data: []byte{}}, {ID: "some", Expires: at, Data: []byte("x")}}
+	if err := b.Keep(ctx, none, nil); err != nil {
+		t.Fatalf("Keep: %v", err)
+	}
+	swapped, err = b.SwapKept(ctx, []keystore.KeptSwap{ // no data and empty data are the same
+		{ID: "none", Old: []byte{}, Data: []byte("1")}, {ID: "empty", Data: []byte("2")}, {ID: "some", Old: []byte("x")}, {ID: "some", Data: []byte{}}, {ID: "nothing"},
+	})
+	if err != nil || !slices.Equal(swapped, []bool{true, true, true, true, false}) {
+		t.Errorf("SwapKept of empty values: %v, %v; want all but the one that is not there", swapped, err)
+	}
+	for id, want := range map[string]string{"none": "1", "empty": "2", "some": ""} {
+		if r, err := b.Kept(ctx, id); err != nil || r == nil || string(r.Data) != want {
+			t.Errorf("Kept(%s) = %+v, %v; want %q", id, r, err, want)
+		}
+	}
+	if err := b.Keep(ctx, nil, []string{"none", "empty", "some"}); err != nil {
+		t.Fatalf("removing: %v", err)
+	}
 	if err := b.Keep(ctx, nil, []string{"one", "two", "three"}); err != nil {
 		t.Fatalf("removing: %v", err)
 	}

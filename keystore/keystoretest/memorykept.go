@@ -24,6 +24,24 @@ func (m *Memory) Keep(ctx context.Context, put []keystore.KeptRow, remove []stri
 	return nil
 }
 
+// SwapKept gives kept values other Data, if they are what they were.
+func (m *Memory) SwapKept(ctx context.Context, swaps []keystore.KeptSwap) ([]bool, error) {
+	c, leave, err := m.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	done := make([]bool, len(swaps))
+	for i, swap := range swaps {
+		r, ok := c.kept[swap.ID]
+		if done[i] = ok && bytes.Equal(r.Data, swap.Old); done[i] {
+			r.Data = bytes.Clone(swap.Data)
+			c.kept[swap.ID] = r
+		}
+	}
+	return done, nil
+}
+
 // Kept is one kept value.
 func (m *Memory) Kept(ctx context.Context, id string) (*keystore.KeptRow, error) {
 	c, leave, err := m.enter(ctx)

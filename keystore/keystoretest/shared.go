@@ -279,14 +279,12 @@ func testOthersStages(t *testing.T, open func() keystore.Shared) {
 
 func testClaims(t *testing.T, open func() keystore.Shared) {
 	ctx := t.Context()
-	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	row := keystore.KeptRow{ID: "claim", Expires: now.Add(time.Minute), Data: []byte("node")}
 	var wins sync.Map
 	var wg sync.WaitGroup
 	for i := range 8 {
 		b := open()
 		wg.Go(func() {
-			if won, err := b.Claim(ctx, row, now); err != nil {
+			if won, err := b.Claim(ctx, "claim", []byte("node"), time.Hour); err != nil {
 				t.Errorf("Claim: %v", err)
 			} else if won {
 				wins.Store(i, true)
@@ -300,24 +298,51 @@ func testClaims(t *testing.T, open func() keystore.Shared) {
 		t.Errorf("%d of 8 got the claim, want 1", count)
 	}
 	b := open()
-	if won, err := b.Claim(ctx, row, row.Expires.Add(-time.Millisecond)); won || err != nil {
+	if won, err := b.Claim(ctx, "claim", []byte("other"), time.Hour); won || err != nil {
 		t.Errorf("a claim that holds was taken: %v, %v", won, err)
 	}
-	later := keystore.KeptRow{ID: "claim", Expires: row.Expires.Add(time.Minute), Data: []byte("other")}
-	if won, err := b.Claim(ctx, later, row.Expires); !won || err != nil {
-		t.Errorf("a claim that has ended was not given: %v, %v", won, err)
+	if won, err := b.Claim(ctx, "short", nil, time.Millisecond); !won || err != nil {
+		t.Errorf("Claim: %v, %v", won, err)
 	}
-	if err := b.DropKept(ctx, row.Expires); err != nil {
+	for deadline := time.Now().Add(sharedLimit); ; {
+		won, err := b.Claim(ctx, "short", []byte("other"), time.Hour)
+		if err != nil || !won && time.Now().After(deadline) {
+			t.Fatalf("a claim that has ended was not given: %v, %v", won, err)
+		}
+		if won {
+			break
+		}
+	}
+	row := func(id string) *keystore.KeptRow {
+		t.Helper()
+		r, err := b.Kept(ctx, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	// What is over is over by the caller's clock and by the backend's: one that is ahead destroys nothing of the others, and one that is
+	// behind nothing that it may still ask for.
+	ended := keystore.KeptRow{ID: "ended", Expires: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), Data: []byte("x")}
+	if err := b.Keep(ctx, []keystore.KeptRow{ended}, nil); err != nil {
 		t.Fatal(err)
 	}
-	if r, err := b.Kept(ctx, "claim"); err != nil || r == nil || string(r.Data) != "other" {
-		t.Errorf("a value whose time is not over was dropped: %+v, %v", r, err)
-	}
-	if err := b.DropKept(ctx, later.Expires); err != nil {
+	if err := b.DropKept(ctx, ended.Expires.Add(-time.Millisecond)); err != nil {
 		t.Fatal(err)
 	}
-	if r, err := b.Kept(ctx, "claim"); err != nil || r != nil {
-		t.Errorf("a value whose time is over is still there: %+v, %v", r, err)
+	if row("ended") == nil {
+		t.Error("a value whose time is not over for the caller was dropped")
+	}
+	if err := b.DropKept(ctx, time.Now().Add(100*24*time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if row("ended") != nil {
+		t.Error("a value whose time is over is still there")
+	}
+	for id, data := range map[string]string{"claim": "node", "short": "other"} {
+		if r := row(id); r == nil || string(r.Data) != data {
+			t.Errorf("a clock that is ahead has dropped %s, or it is another: %+v", id, r)
+		}
 	}
 }
 

@@ -8,6 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
 	"github.com/keystile/keystile/keystore"
 	"github.com/keystile/keystile/keystore/keystoretest"
 	"github.com/keystile/keystile/keystore/pgstore"
@@ -163,8 +166,20 @@ func TestStartFromCopy(t *testing.T) {
 	if _, err := again.DeleteKey(ctx, by, keys[0].ID); keystore.CodeOf(err) != keystore.CodeUnavailable {
 		t.Errorf("a write without the database: %v, want unavailable", err)
 	}
+	// One whose clock is ahead at such a start finds out: its copy is of another time.
+	if err := os.WriteFile(crashed+"2", text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	logs, told := observer.New(zap.InfoLevel)
+	ahead := joinFleet(t, dsn, "ahead", func(o *keystore.Options) {
+		o.CopyFile, o.Logger, o.Now = crashed+"2", zap.New(logs), func() time.Time { return time.Now().Add(40 * 24 * time.Hour) }
+	})
 	if err := server.Start(); err != nil {
 		t.Fatal(err)
+	}
+	until(t, "the node could say what is kept", func() bool { _, err := ahead.MasterKeys(ctx); return err == nil }) // and destroys what is over
+	if told.FilterMessageSnippet("the clock is ahead").Len() == 0 {
+		t.Error("a clock that is ahead of the copy is believed")
 	}
 	until(t, "the node could write again", func() bool { _, err := again.DeleteKey(ctx, by, keys[0].ID); return err == nil })
 	until(t, "the node was fresh again", func() bool { return !again.Stale(time.Now().Add(keystore.DefaultMaxStaleness - 5*time.Second)) })

@@ -24,15 +24,13 @@ func (s *Store) Commit(ctx context.Context, c *keystore.Commit) error {
 	if err := s.prepare(ctx); err != nil {
 		return s.unchanged(err)
 	}
-	tx, err := s.pool.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.Serializable})
+	tx, err := s.begin(ctx, pgx.TxOptions{IsoLevel: pgx.Serializable})
 	if err != nil {
 		return s.unchanged(err)
 	}
 	if err := s.commit(ctx, tx, c); err != nil {
 		// Nobody has said COMMIT, and nobody will: the server undoes the transaction, also if it does not hear of this.
-		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-		defer cancel()
-		_ = tx.Rollback(undo)
+		undo(ctx, tx)
 		if postgres.Lost(err) || errors.Is(err, keystore.ErrStale) {
 			return keystore.ErrStale
 		}
@@ -42,10 +40,19 @@ func (s *Store) Commit(ctx context.Context, c *keystore.Commit) error {
 	case postgres.Lost(err):
 		return keystore.ErrStale
 	case err != nil:
+		s.doubt.Store(true)
 		return s.named(err)
 	}
 	s.hint()
 	return nil
+}
+
+// begin begins a transaction. It is the first word of a change: that it is not answered is no reason to wait for as long as a
+// commit may take.
+func (s *Store) begin(ctx context.Context, o pgx.TxOptions) (pgx.Tx, error) {
+	ctx, done := s.whileUp(ctx)
+	defer done()
+	return s.pool.BeginTx(ctx, o)
 }
 
 // unchanged is an error of a commit that has surely not happened.
@@ -107,6 +114,13 @@ func (s *Store) commit(ctx context.Context, tx pgx.Tx, c *keystore.Commit) error
 	return err
 }
 
+// undo ends a transaction as if it had not been, and waits a moment for that.
+func undo(ctx context.Context, tx pgx.Tx) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	_ = tx.Rollback(ctx)
+}
+
 // lockTurn waits for who has the turn. The lock changes nothing, so that it is no reason for a transaction to fail.
 const lockTurn = `SELECT one FROM keystile_turn FOR UPDATE`
 
@@ -115,15 +129,11 @@ func (s *Store) Turn(ctx context.Context) (done func(), err error) {
 	if err := s.prepare(ctx); err != nil {
 		return nil, err
 	}
-	tx, err := s.pool.Begin(ctx)
+	tx, err := s.begin(ctx, pgx.TxOptions{})
 	if err != nil {
 		return nil, s.named(err)
 	}
-	done = func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-		defer cancel()
-		_ = tx.Rollback(ctx) // else the server ends it
-	}
+	done = func() { undo(ctx, tx) } // else the server ends it
 	batch := new(pgx.Batch)
 	queueLimits(batch)
 	batch.Queue(lockTurn)
@@ -165,14 +175,35 @@ func queueRows(batch *pgx.Batch, rows []keystore.Row, revision uint64) {
 		tables, ids, data, int64(revision))
 }
 
-// Head reads the head under a lock: a commit whose answer was lost on its way is over by then, one way or the other.
+const (
+	selectHead = `SELECT revision, events, hash FROM keystile_head`
+	lockedHead = selectHead + ` FOR UPDATE`
+)
+
+// errBehind is the answer where a standby is asked what became of a commit.
+var errBehind = fmt.Errorf("%w: a standby answers in its place, which may not know of the newest changes yet", keystore.ErrAway)
+
+// Head reads the head under a lock: a commit whose answer was lost on its way is over by then, one way or the other. A standby has
+// no such lock and may be behind: it is believed only where no commit is in doubt.
 func (s *Store) Head(ctx context.Context) (head keystore.Head, err error) {
 	if err := s.prepare(ctx); err != nil {
 		return head, err
 	}
-	err = scanHead(s.pool.QueryRow(ctx, `SELECT revision, events, hash FROM keystile_head FOR UPDATE`), &head)
-	if postgres.State(err) == postgres.ReadOnly { // a standby has no commits of its own
-		err = scanHead(s.pool.QueryRow(ctx, `SELECT revision, events, hash FROM keystile_head`), &head)
+	err = scanHead(s.pool.QueryRow(ctx, lockedHead), &head)
+	if postgres.State(err) == postgres.ReadOnly {
+		// Perhaps it takes writes of who asks for it. A server in recovery does not begin such a transaction.
+		err = pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{AccessMode: pgx.ReadWrite}, func(tx pgx.Tx) error {
+			return scanHead(tx.QueryRow(ctx, lockedHead), &head)
+		})
+	}
+	switch {
+	case err == nil:
+		s.doubt.Store(false)
+	case postgres.State(err) == "" || postgres.Away(err):
+	case s.doubt.Load():
+		err = errors.Join(errBehind, err)
+	default:
+		err = scanHead(s.pool.QueryRow(ctx, selectHead), &head)
 	}
 	return head, s.named(err)
 }

@@ -311,29 +311,6 @@ func TestFleetUsage(t *testing.T) {
 	}
 }
 
-// TestFleetAnswers: an answer that one node keeps is found by the others, and a call that runs on one is known to them.
-func TestFleetAnswers(t *testing.T) {
-	t.Parallel()
-	nodes := fleet(t, 2)
-	ctx := t.Context()
-	if ok, err := nodes[0].ClaimAnswer(ctx, "me", "key"); !ok || err != nil {
-		t.Fatalf("ClaimAnswer = %v, %v", ok, err)
-	}
-	if ok, err := nodes[1].ClaimAnswer(ctx, "me", "key"); ok || err != nil {
-		t.Errorf("two nodes run one call: %v, %v", ok, err)
-	}
-	answer := keystore.Answer{Caller: "me", Key: "key", Fingerprint: [32]byte{1}, Expires: time.Now().Add(time.Hour), Body: []byte("body")}
-	if err := nodes[0].SaveAnswer(ctx, &answer); err != nil {
-		t.Fatal(err)
-	}
-	if err := nodes[0].ReleaseAnswer(ctx, "me", "key"); err != nil {
-		t.Fatal(err)
-	}
-	if got, err := nodes[1].FindAnswer(ctx, "me", "key"); err != nil || got == nil || string(got.Body) != "body" {
-		t.Errorf("FindAnswer = %+v, %v", got, err)
-	}
-}
-
 // TestFleetMasterKey: a node with another master key is refused, and so is one that would make one of its own.
 func TestFleetMasterKey(t *testing.T) {
 	t.Parallel()

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/keystile/keystile/keystore"
 )
@@ -86,22 +87,58 @@ func (s *Store) Keep(ctx context.Context, put []keystore.KeptRow, remove []strin
 	if err := s.prepare(ctx); err != nil {
 		return err
 	}
-	return s.named(pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		batch := new(pgx.Batch)
-		queueLimits(batch)
-		if len(remove) > 0 {
-			batch.Queue(`DELETE FROM keystile_kept WHERE id = ANY ($1::text[])`, remove)
-		}
-		for _, r := range put {
-			data := r.Data
-			if data == nil {
-				data = []byte{}
-			}
-			batch.Queue(`INSERT INTO keystile_kept (id, expires, data) VALUES ($1, $2, $3)
-				ON CONFLICT (id) DO UPDATE SET expires = excluded.expires, data = excluded.data`, r.ID, r.Expires.UnixMilli(), data)
-		}
-		return tx.SendBatch(ctx, batch).Close()
-	}))
+	batch := new(pgx.Batch)
+	queueLimits(batch)
+	if len(remove) > 0 {
+		batch.Queue(`DELETE FROM keystile_kept WHERE id = ANY ($1::text[])`, remove)
+	}
+	for _, r := range put {
+		batch.Queue(`INSERT INTO keystile_kept (id, expires, data) VALUES ($1, $2, $3)
+			ON CONFLICT (id) DO UPDATE SET expires = excluded.expires, data = excluded.data`, r.ID, r.Expires.UnixMilli(), notNull(r.Data))
+	}
+	return s.inOne(ctx, batch)
+}
+
+// SwapKept gives kept values other Data, if they are what they were.
+func (s *Store) SwapKept(ctx context.Context, swaps []keystore.KeptSwap) ([]bool, error) {
+	if err := s.prepare(ctx); err != nil {
+		return nil, err
+	}
+	done := make([]bool, len(swaps))
+	batch := new(pgx.Batch)
+	queueLimits(batch)
+	for i, swap := range swaps {
+		batch.Queue(`UPDATE keystile_kept SET data = $3 WHERE id = $1 AND data = $2`, swap.ID, notNull(swap.Old), notNull(swap.Data)).
+			Exec(func(tag pgconn.CommandTag) error {
+				done[i] = tag.RowsAffected() == 1
+				return nil
+			})
+	}
+	if err := s.inOne(ctx, batch); err != nil {
+		return nil, err
+	}
+	return done, nil
+}
+
+// inOne does what a batch says, all of it or nothing.
+func (s *Store) inOne(ctx context.Context, batch *pgx.Batch) error {
+	tx, err := s.begin(ctx, pgx.TxOptions{})
+	if err != nil {
+		return s.named(err)
+	}
+	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
+		undo(ctx, tx)
+		return s.named(err)
+	}
+	return s.named(tx.Commit(ctx))
+}
+
+// notNull is a value as it is stored: nothing is an empty one.
+func notNull(data []byte) []byte {
+	if data == nil {
+		return []byte{}
+	}
+	return data
 }
 
 // Kept is one kept value, nil if there is none.
@@ -109,6 +146,8 @@ func (s *Store) Kept(ctx context.Context, id string) (*keystore.KeptRow, error) 
 	if err := s.prepare(ctx); err != nil {
 		return nil, err
 	}
+	ctx, done := s.whileUp(ctx)
+	defer done()
 	r := keystore.KeptRow{ID: id}
 	var expires int64
 	err := s.pool.QueryRow(ctx, `SELECT expires, data FROM keystile_kept WHERE id = $1`, id).Scan(&expires, &r.Data)
@@ -137,29 +176,48 @@ func (s *Store) LoadKept(ctx context.Context, row func(keystore.KeptRow) error) 
 	})
 }
 
-// Claim keeps a value if there is none with its id, or one whose time is over at now, and says whether it did.
-func (s *Store) Claim(ctx context.Context, r keystore.KeptRow, now time.Time) (bool, error) {
+// clock is the database's, in milliseconds since 1970. It is of the beginning of the transaction.
+const clock = `(extract(epoch FROM now()) * 1000)::bigint`
+
+// Claim keeps a value for a while if there is none with its id, or one whose time is over, and says whether it did.
+func (s *Store) Claim(ctx context.Context, id string, data []byte, hold time.Duration) (bool, error) {
 	if err := s.prepare(ctx); err != nil {
 		return false, err
 	}
-	data := r.Data
-	if data == nil {
-		data = []byte{}
-	}
-	tag, err := s.pool.Exec(ctx, `INSERT INTO keystile_kept (id, expires, data) VALUES ($1, $2, $3)
-		ON CONFLICT (id) DO UPDATE SET expires = excluded.expires, data = excluded.data WHERE keystile_kept.expires <= $4`,
-		r.ID, r.Expires.UnixMilli(), data, now.UnixMilli())
+	claimed := false
+	batch := new(pgx.Batch)
+	queueLimits(batch)
+	batch.Queue(`INSERT INTO keystile_kept (id, expires, data) VALUES ($1, `+clock+` + $2::bigint, $3)
+		ON CONFLICT (id) DO UPDATE SET expires = excluded.expires, data = excluded.data WHERE keystile_kept.expires <= `+clock,
+		id, hold.Milliseconds(), notNull(data)).Exec(func(tag pgconn.CommandTag) error {
+		claimed = tag.RowsAffected() == 1
+		return nil
+	})
+	// In a transaction that is begun first: a claim that is given up before the server answers at all leaves nothing behind. Later it
+	// waits a while whoever has left: a COMMIT that is given up may leave a claim that nobody gives back.
+	tx, err := s.begin(ctx, pgx.TxOptions{})
 	if err != nil {
 		return false, s.named(err)
 	}
-	return tag.RowsAffected() == 1, nil
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), orphanTime)
+	defer cancel()
+	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
+		undo(ctx, tx)
+		return false, s.named(err)
+	}
+	if err := tx.Commit(ctx); err != nil {
+		return false, s.named(err)
+	}
+	return claimed, nil
 }
 
-// DropKept removes the values whose time was over before a moment.
+// DropKept removes the values whose time was over before a moment, and is by the database's clock.
 func (s *Store) DropKept(ctx context.Context, before time.Time) error {
 	if err := s.prepare(ctx); err != nil {
 		return err
 	}
-	_, err := s.pool.Exec(ctx, `DELETE FROM keystile_kept WHERE expires <= $1`, before.UnixMilli())
+	ctx, done := s.whileUp(ctx)
+	defer done()
+	_, err := s.pool.Exec(ctx, `DELETE FROM keystile_kept WHERE expires <= least($1::bigint, `+clock+`)`, before.UnixMilli())
 	return s.named(err)
 }

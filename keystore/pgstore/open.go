@@ -5,6 +5,7 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -29,6 +30,13 @@ type Store struct {
 
 	ready atomic.Bool // the tables are there, and of a version that is understood
 	down  atomic.Bool // the last look at the head found nobody: until one does, nothing else is tried
+	doubt atomic.Bool // nobody knows what became of a commit: only a server that takes writes can say
+
+	waits struct { // what nothing hangs on but the time of who waits
+		sync.Mutex
+		all    context.Context //nolint:containedctx // the ground of many: see whileUp
+		giveUp context.CancelFunc
+	}
 
 	hints chan struct{} // capacity 1: a commit is to be told to the others
 	stop  chan struct{}
@@ -75,6 +83,34 @@ func (s *Store) prepare(ctx context.Context) error {
 		return fmt.Errorf("the key store at %s: %w", s.place, errDown)
 	}
 	return s.setUp(ctx)
+}
+
+// whileUp is a context that ends, too, when a look at the head finds nobody. It is for what can be given up at any time: a commit
+// that has begun cannot, because nobody would know what became of it.
+func (s *Store) whileUp(ctx context.Context) (context.Context, context.CancelFunc) {
+	s.waits.Lock()
+	defer s.waits.Unlock()
+	if s.waits.all == nil {
+		s.waits.all, s.waits.giveUp = context.WithCancel(context.Background())
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(s.waits.all, cancel)
+	return ctx, func() { stop(); cancel() }
+}
+
+// looked notes what a look at the head has found.
+func (s *Store) looked(err error) {
+	away := errors.Is(err, keystore.ErrAway)
+	s.down.Store(away)
+	if !away {
+		return
+	}
+	s.waits.Lock()
+	defer s.waits.Unlock()
+	if s.waits.all != nil {
+		s.waits.giveUp()
+		s.waits.all = nil
+	}
 }
 
 // setUp sees to it, once, that the tables are there.

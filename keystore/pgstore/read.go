@@ -22,6 +22,8 @@ func (s *Store) readTx(ctx context.Context, read func(pgx.Tx) error) error {
 	if err := s.prepare(ctx); err != nil {
 		return err
 	}
+	ctx, done := s.whileUp(ctx)
+	defer done()
 	return s.named(pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, read))
 }
 
@@ -43,7 +45,7 @@ func each(ctx context.Context, tx pgx.Tx, query string, row func(pgx.Rows) error
 // Load calls row for every row that is part of the store.
 func (s *Store) Load(ctx context.Context, row func(keystore.Row) error) (head keystore.Head, err error) {
 	err = s.readTx(ctx, func(tx pgx.Tx) error {
-		if err := scanHead(tx.QueryRow(ctx, `SELECT revision, events, hash FROM keystile_head`), &head); err != nil {
+		if err := scanHead(tx.QueryRow(ctx, selectHead), &head); err != nil {
 			return err
 		}
 		return each(ctx, tx, `SELECT r.tbl, r.id, r.data FROM keystile_rows r LEFT JOIN keystile_stages s ON s.id = r.stage
@@ -79,6 +81,8 @@ func (s *Store) Events(
 	if err := s.prepare(ctx); err != nil {
 		return err
 	}
+	ctx, done := s.whileUp(ctx)
+	defer done()
 	query := `SELECT seq, body FROM keystile_events WHERE seq BETWEEN $1 AND $2 ORDER BY seq LIMIT $3`
 	if backwards {
 		query = `SELECT seq, body FROM keystile_events WHERE seq BETWEEN $1 AND $2 ORDER BY seq DESC LIMIT $3`
@@ -128,6 +132,8 @@ func (s *Store) Changes(ctx context.Context, after uint64, rows func([]keystore.
 	if err := s.prepare(ctx); err != nil {
 		return head, err
 	}
+	ctx, done := s.whileUp(ctx)
+	defer done()
 	few, whole, err := s.fewChanges(ctx, after, &head)
 	switch {
 	case err != nil:
@@ -179,7 +185,7 @@ func (s *Store) fewChanges(ctx context.Context, after uint64, head *keystore.Hea
 // manyChanges hands on what an import has brought, or what was missed in a long absence, batch after batch.
 func (s *Store) manyChanges(ctx context.Context, after uint64, rows func([]keystore.Row) error) (head keystore.Head, err error) {
 	err = s.readTx(ctx, func(tx pgx.Tx) error {
-		if err := scanHead(tx.QueryRow(ctx, `SELECT revision, events, hash FROM keystile_head`), &head); err != nil {
+		if err := scanHead(tx.QueryRow(ctx, selectHead), &head); err != nil {
 			return err
 		}
 		if head.Revision <= after {
@@ -244,6 +250,8 @@ func (s *Store) Meta(ctx context.Context, name string) (value []byte, err error)
 	if err := s.prepare(ctx); err != nil {
 		return nil, err
 	}
+	ctx, done := s.whileUp(ctx)
+	defer done()
 	err = s.pool.QueryRow(ctx, `SELECT value FROM keystile_meta WHERE name = $1`, name).Scan(&value)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil

@@ -21,6 +21,25 @@ type unreliable struct {
 	// What becomes of the next COMMIT: it is carried out and the answer lost, or it is lost itself.
 	loseAnswer, loseCommit atomic.Bool
 	lost                   atomic.Int64
+
+	mu     sync.Mutex
+	server string
+	open   map[net.Conn]bool
+}
+
+// lead leads whoever comes from now on to the server of a DSN, and cuts off who is there.
+func (p *unreliable) lead(t *testing.T, dsn string) {
+	t.Helper()
+	u, err := url.Parse(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.server = u.Host
+	for conn := range p.open {
+		_ = conn.Close()
+	}
 }
 
 func newUnreliable(t *testing.T, dsn string) *unreliable {
@@ -29,13 +48,13 @@ func newUnreliable(t *testing.T, dsn string) *unreliable {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := u.Host
+	p := &unreliable{server: u.Host, open: map[net.Conn]bool{}}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	u.Host = ln.Addr().String()
-	p := &unreliable{dsn: u.String()}
+	p.dsn = u.String()
 	var conns sync.WaitGroup
 	conns.Go(func() {
 		for {
@@ -43,7 +62,7 @@ func newUnreliable(t *testing.T, dsn string) *unreliable {
 			if err != nil {
 				return
 			}
-			conns.Go(func() { p.carry(client, server) })
+			conns.Go(func() { p.carry(client) })
 		}
 	})
 	t.Cleanup(func() {
@@ -54,8 +73,17 @@ func newUnreliable(t *testing.T, dsn string) *unreliable {
 }
 
 // carry takes one connection to the server and back.
-func (p *unreliable) carry(client net.Conn, server string) {
+func (p *unreliable) carry(client net.Conn) {
 	defer client.Close()
+	p.mu.Lock()
+	server := p.server
+	p.open[client] = true
+	p.mu.Unlock()
+	defer func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.open, client)
+	}()
 	behind, err := net.Dial("tcp", server)
 	if err != nil {
 		return

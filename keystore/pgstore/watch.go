@@ -2,7 +2,6 @@ package pgstore
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -16,7 +15,11 @@ const (
 	channel = "keystile"
 	// watchInterval is how often the head is looked at whatever the hints say.
 	watchInterval = 250 * time.Millisecond
-	// watchTimeout bounds one look.
+	// lookTimeout bounds one look: a server that has not said within it where its head is answers nobody.
+	lookTimeout = 3 * time.Second
+	// setUpTimeout bounds the making of the tables, of a server that answers: other nodes may be making them.
+	setUpTimeout = 30 * time.Second
+	// watchTimeout bounds a hint, and the beginning of listening to them.
 	watchTimeout = 5 * time.Second
 	// listenRetry is how long a listener that failed waits before it tries again.
 	listenRetry = 2 * time.Second
@@ -86,17 +89,19 @@ func (s *Store) Watch(ctx context.Context, seen func(keystore.Sighting, error)) 
 // Look reads the head, and finds out of when it is. What it meets decides whether anything else is tried: a server that has
 // vanished without a word would keep everybody waiting, one after the other.
 func (s *Store) Look(ctx context.Context) (keystore.Sighting, error) {
-	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
-	defer cancel()
 	at, err := s.look(ctx)
-	s.down.Store(errors.Is(err, keystore.ErrAway))
+	s.looked(err)
 	return at, err
 }
 
 func (s *Store) look(ctx context.Context) (at keystore.Sighting, err error) {
-	if err := s.setUp(ctx); err != nil {
-		return at, err
+	if !s.ready.Load() {
+		if err := s.firstLook(ctx); err != nil {
+			return at, err
+		}
 	}
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
 	at.At = time.Now()
 	var standby bool
 	var behind *float64
@@ -113,6 +118,18 @@ func (s *Store) look(ctx context.Context) (at keystore.Sighting, err error) {
 		at.At = at.At.Add(-time.Duration(max(0, *behind) * float64(time.Second)))
 	}
 	return at, nil
+}
+
+// firstLook finds out whether anybody answers before the tables are asked for, which may take longer.
+func (s *Store) firstLook(ctx context.Context) error {
+	answering, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	if _, err := s.pool.Exec(answering, `SELECT 1`); err != nil {
+		return s.named(err)
+	}
+	ctx, cancelSetUp := context.WithTimeout(ctx, setUpTimeout)
+	defer cancelSetUp()
+	return s.setUp(ctx)
 }
 
 // listen hands on the hints of the others. It has a connection of its own, outside of the pool.

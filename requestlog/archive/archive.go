@@ -31,6 +31,7 @@ type Archive struct {
 	usage *usage
 
 	bounds atomic.Pointer[bounds]
+	aged   *requestlog.AgeClock // says what is too old
 
 	house    sync.Mutex // held by who seals, deletes or sets aside: only then does the view change
 	aside    []asideFile
@@ -64,6 +65,8 @@ type Options struct {
 
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
+	// Elapsed is how much time has passed since some moment, whatever is done to the clock. Default: since Open.
+	Elapsed func() time.Duration
 	// Logger hears of failures, at a bounded rate. Default: nobody does.
 	Logger *zap.Logger
 	// FS is the file system. Default: the real one.
@@ -116,10 +119,11 @@ func Open(o Options) (*Archive, error) {
 		kick: make(chan struct{}, 1), finished: make(chan struct{}),
 	}
 	a.bounds.Store(&bounds{o.Retention, o.MaxSize})
+	a.aged = requestlog.OpenAgeClock(requestlog.AgeClockOptions{Dir: o.Dir, Now: o.Now, Elapsed: o.Elapsed, Logger: o.Logger, FS: o.FS})
 	var err error
 	a.journal, err = requestlog.OpenJournal(requestlog.JournalOptions{
 		Dir: o.Dir, Retention: o.Retention, MaxSize: o.MaxSize, MaxFileSize: o.RollSize, MaxFileAge: o.RollAge,
-		OnSealed: a.wake, Now: o.Now, Logger: o.Logger, FS: o.FS,
+		OnSealed: a.wake, Now: o.Now, Aged: a.aged.Now, Logger: o.Logger, FS: o.FS,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("opening the archive: %w", err)
@@ -228,6 +232,7 @@ func (a *Archive) Close() error {
 	<-a.finished
 	a.house.Lock()
 	defer a.house.Unlock()
+	a.aged.Close()
 	err := errors.Join(a.saveUsage(), a.journal.Close())
 	a.handles.close()
 	return err

@@ -55,7 +55,7 @@ func TestBenchmark(t *testing.T) {
 	dir := t.TempDir()
 	clock := new(atomic.Int64)
 	clock.Store(benchBegin.UnixNano())
-	o := Options{Dir: dir, Now: func() time.Time { return time.Unix(0, clock.Load()) }}
+	o := Options{Dir: dir, Now: func() time.Time { return time.Unix(0, clock.Load()) }, Elapsed: func() time.Duration { return time.Duration(clock.Load()) }}
 	a := openArchive(t, o)
 	began := time.Now()
 	var batch []*requestlog.Record

@@ -82,6 +82,7 @@ func (a *Archive) keep(ctx context.Context) {
 		}
 	}
 	a.retain()
+	a.aged.Keep()
 	if a.unsaved > 0 && a.o.Now().Sub(a.saved) >= saveInterval {
 		a.report("writing what keys did", a.saveUsage())
 	}
@@ -131,7 +132,7 @@ func (a *Archive) putAside(path string, size int64) {
 // retain deletes whole files, the oldest first: those too old, and then as many as are too much.
 func (a *Archive) retain() {
 	keep := a.bounds.Load()
-	oldest := a.o.Now().Add(-keep.age)
+	oldest := a.aged.Now().Add(-keep.age)
 	total := a.journal.Stats().Bytes
 	var aside []asideFile
 	for _, f := range a.aside {

@@ -18,8 +18,8 @@ import (
 	"github.com/keystile/keystile/requestlog/requestlogtest"
 )
 
-// fakeClock is a clock that a test sets, and that the archive's goroutines read.
-type fakeClock struct{ ns atomic.Int64 }
+// fakeClock is a clock that a test sets, and that the archive's goroutines read. Its time passes as it is set, but for what it is stepped.
+type fakeClock struct{ ns, stepped atomic.Int64 }
 
 func newFakeClock(t time.Time) *fakeClock {
 	c := new(fakeClock)
@@ -29,6 +29,14 @@ func newFakeClock(t time.Time) *fakeClock {
 
 func (c *fakeClock) set(t time.Time) { c.ns.Store(t.UnixNano()) }
 func (c *fakeClock) now() time.Time  { return time.Unix(0, c.ns.Load()) }
+
+func (c *fakeClock) elapsed() time.Duration { return time.Duration(c.ns.Load() - c.stepped.Load()) }
+
+// step sets the clock forth, or back, without any time passing.
+func (c *fakeClock) step(d time.Duration) {
+	c.stepped.Add(int64(d))
+	c.ns.Add(int64(d))
+}
 
 // hours writes a file of ten records for each of n hours from Begin.
 func hours(t *testing.T, a *Archive, n int) []*requestlog.Record {
@@ -52,7 +60,7 @@ func TestWholeFilesAreDeletedByAgeAndSize(t *testing.T) {
 	t.Run("age", func(t *testing.T) {
 		t.Parallel()
 		clock := newFakeClock(requestlogtest.Begin)
-		a := openArchive(t, Options{Dir: t.TempDir(), Retention: 24 * time.Hour, Now: clock.now})
+		a := openArchive(t, Options{Dir: t.TempDir(), Retention: 24 * time.Hour, Now: clock.now, Elapsed: clock.elapsed})
 		records := hours(t, a, 10)
 		clock.set(requestlogtest.Begin.Add(28*time.Hour + time.Minute))
 		a.keep(t.Context())
@@ -65,7 +73,7 @@ func TestWholeFilesAreDeletedByAgeAndSize(t *testing.T) {
 	t.Run("size", func(t *testing.T) {
 		t.Parallel()
 		clock := newFakeClock(requestlogtest.Begin)
-		o := Options{Dir: t.TempDir(), Now: clock.now}
+		o := Options{Dir: t.TempDir(), Now: clock.now, Elapsed: clock.elapsed}
 		a := openArchive(t, o)
 		records := hours(t, a, 10)
 		one := a.Stats().Bytes / 10
@@ -87,7 +95,7 @@ func TestWholeFilesAreDeletedByAgeAndSize(t *testing.T) {
 		if err := os.WriteFile(path, []byte("damaged"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		a := openArchive(t, Options{Dir: dir, Now: clock.now})
+		a := openArchive(t, Options{Dir: dir, Now: clock.now, Elapsed: clock.elapsed})
 		a.keep(t.Context())
 		if left := names(t, dir); len(left) != 1 {
 			t.Errorf("got %q, want the damaged file kept", left)

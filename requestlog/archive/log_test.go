@@ -218,7 +218,7 @@ func FuzzCursor(f *testing.F) {
 			t.Errorf("List after %q: %v", after, err)
 		}
 		for _, r := range p.Records {
-			if requestlog.CompareIDs(r.ID, after) >= 0 {
+			if after != "" && requestlog.CompareIDs(r.ID, after) >= 0 {
 				t.Errorf("List after %q gives %q", after, r.ID)
 			}
 		}

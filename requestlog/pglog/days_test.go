@@ -1,14 +1,18 @@
 package pglog
 
 import (
+	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/keystile/keystile/keystore/pgstore/pgtest"
 	"github.com/keystile/keystile/requestlog"
@@ -115,6 +119,7 @@ func TestRetention(t *testing.T) {
 	for range 3 {
 		o := options(t, dsn)
 		o.Retention, o.Now = 8*dayLength, func() time.Time { return time.Unix(0, clock.Load()) }
+		o.Elapsed, o.serverNow = func() time.Duration { return time.Duration(clock.Load()) }, func(context.Context) (time.Time, error) { return o.Now(), nil }
 		stores = append(stores, open(t, o))
 	}
 	s := stores[0]
@@ -162,6 +167,77 @@ func TestRetention(t *testing.T) {
 	again := recordsOf(today, 100, 77)
 	write(t, stores[1], again)
 	until(t, "records of a dropped day arrive", func() bool { return stores[1].empty() && count() == 100 })
+}
+
+// TestNodeAheadDropsNothing: a node whose clock is ahead drops no day, however long it is so, if the database's clock says otherwise; nor does
+// it give up what waits in its journal. If both say so, days go once they have done so for a while.
+func TestNodeAheadDropsNothing(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.Shared(t).Database(t)
+	now := time.Now().UTC()
+	var ahead, database, passed atomic.Int64
+	o := options(t, dsn)
+	o.Retention = 30 * dayLength
+	o.Now = func() time.Time { return now.Add(time.Duration(ahead.Load() + passed.Load())) }
+	o.Elapsed = func() time.Duration { return time.Duration(passed.Load()) }
+	o.serverNow = func(context.Context) (time.Time, error) {
+		return now.Add(time.Duration(database.Load() + passed.Load())), nil
+	}
+	s := open(t, o)
+	write(t, s, recordsOf(now, 100, 1))
+	until(t, "records arrive", s.empty)
+	conn := connect(t, dsn)
+	pass := func(hours int) int64 {
+		for range hours {
+			passed.Add(int64(time.Hour))
+			if err := s.keep(t.Context()); err != nil {
+				t.Errorf("keep: %v", err)
+			}
+			s.dropAside()
+		}
+		return number(t, conn, `SELECT count(*) FROM keystile_log_records`)
+	}
+	ahead.Store(int64(40 * dayLength))
+	if n := pass(20); n != 100 {
+		t.Errorf("%d records are left after the node was ahead, want 100", n)
+	}
+	write(t, s, recordsOf(now, 50, 2))
+	until(t, "more records arrive", s.empty)
+	if n := s.Stats().Backlog.Expired; n != 0 {
+		t.Errorf("%d records were too old for a node that is ahead", n)
+	}
+	database.Store(int64(40 * dayLength))
+	if n := pass(5); n != 150 {
+		t.Errorf("%d records are left after both were ahead for a while, want 150", n)
+	}
+	until(t, "records are too old when both clocks stay there", func() bool { return pass(1) == 0 })
+}
+
+// TestDatabaseClockBehindIsTold: a database whose clock is far behind keeps old records for as long. The process says so, once.
+func TestDatabaseClockBehindIsTold(t *testing.T) {
+	t.Parallel()
+	core, said := observer.New(zap.InfoLevel)
+	var behind time.Duration
+	s := &Store{logger: zap.New(core), o: Options{
+		Now: time.Now, Elapsed: func() time.Duration { return 0 },
+		serverNow: func(context.Context) (time.Time, error) { return time.Now().Add(-behind).Round(0), nil },
+	}}
+	for _, step := range []struct {
+		behind     time.Duration
+		warn, info int
+	}{{-40 * dayLength, 0, 0}, {time.Minute, 0, 0}, {40 * dayLength, 1, 0}, {41 * dayLength, 1, 0}, {0, 1, 1}, {40 * dayLength, 2, 1}} {
+		behind = step.behind
+		if err := s.compareClocks(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		warn, info := said.FilterLevelExact(zap.WarnLevel).Len(), said.FilterLevelExact(zap.InfoLevel).Len()
+		if warn != step.warn || info != step.info {
+			t.Errorf("behind by %v: warned %d times and told %d times that all is well, want %d and %d", behind, warn, info, step.warn, step.info)
+		}
+	}
+	if first := said.All()[0].Message; !strings.Contains(first, "database's clock is behind") {
+		t.Errorf("the process says %q", first)
+	}
 }
 
 // TestPartitionDroppedByHand: an operator drops the table of a day and knows nothing of the row that says it is there. Records of that

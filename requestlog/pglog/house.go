@@ -21,6 +21,8 @@ const (
 	// batchesKept is how long the newest batches are kept for those who follow, and keptRecords how many records at least.
 	batchesKept = 10 * time.Minute
 	keptRecords = 16384
+	// clocksApart is how far the database's clock may be behind a node's before the operator hears of it.
+	clocksApart = time.Hour
 )
 
 // bounds are what is kept: by age, and by size in bytes.
@@ -59,6 +61,7 @@ func (s *Store) keepHouse(ctx context.Context) {
 			}
 		}
 		s.dropAside()
+		s.aged.Keep()
 		select {
 		case <-ctx.Done():
 			return
@@ -77,13 +80,59 @@ func (s *Store) keep(ctx context.Context) error {
 	}
 	today := dayOf(requestPrefix + boundAt(s.o.Now()))
 	made := s.makeDays(ctx, []int{today, today + 1})
-	dropped := s.retain(ctx)
+	dropped := s.compareClocks(ctx)
+	if dropped == nil {
+		dropped = s.retain(ctx)
+	}
 	_, err := s.pool.Exec(ctx, `DELETE FROM keystile_log_batches WHERE made < clock_timestamp() - make_interval(secs => $1) AND records < (SELECT records FROM keystile_log_head) - $2`,
 		batchesKept.Seconds(), int64(keptRecords))
 	if postgres.State(dropped) == postgres.LockNotAvailable {
 		dropped = nil // somebody reads or writes just now; the next time is soon
 	}
 	return errors.Join(made, dropped, err)
+}
+
+// compareClocks asks what time it is in the database. A fleet has one log: a node whose clock is ahead must not drop the days of all.
+func (s *Store) compareClocks(ctx context.Context) error {
+	ask := s.o.serverNow
+	if ask == nil {
+		ask = func(ctx context.Context) (now time.Time, err error) {
+			err = s.pool.QueryRow(ctx, `SELECT clock_timestamp()`).Scan(&now)
+			return now, err
+		}
+	}
+	now, err := ask(ctx)
+	if err != nil {
+		return err
+	}
+	s.there.Store(&serverTime{now, s.o.Elapsed()})
+	behind := s.o.Now().Sub(now)
+	if apart := behind > clocksApart; s.apart.CompareAndSwap(!apart, apart) {
+		if apart {
+			s.logger.Warn("request log: the database's clock is behind this node's; until one of them is put right, records are deleted by the earlier of the two, so that they are kept for longer",
+				zap.Duration("behind", behind))
+		} else {
+			s.logger.Info("request log: the clocks of the database and of this node agree again")
+		}
+	}
+	return nil
+}
+
+// serverTime is what the database's clock said, and when.
+type serverTime struct {
+	now     time.Time
+	elapsed time.Duration
+}
+
+// earlierNow is the time by this node's clock or by the database's, whichever is behind.
+func (s *Store) earlierNow() time.Time {
+	now := s.o.Now()
+	if t := s.there.Load(); t != nil {
+		if there := t.now.Add(s.o.Elapsed() - t.elapsed); there.Before(now) {
+			return there
+		}
+	}
+	return now
 }
 
 // retain drops whole days: those too old, and then the oldest until the rest is not too large. The newest stays.
@@ -96,7 +145,7 @@ func (s *Store) retain(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b := s.bounds.Load()
+	b, now := s.bounds.Load(), s.aged.Now()
 	var total int64
 	var old []int
 	kept := 0
@@ -113,7 +162,7 @@ func (s *Store) retain(ctx context.Context) error {
 			return err
 		}
 		full = full || filled && total+size > b.size
-		if full || end.Add(b.age).Before(s.o.Now()) {
+		if full || end.Add(b.age).Before(now) {
 			old = append(old, d.day)
 			continue
 		}
@@ -151,7 +200,7 @@ func (s *Store) dropAside() {
 	if err != nil {
 		return
 	}
-	oldest := s.o.Now().Add(-s.bounds.Load().age)
+	oldest := s.aged.Now().Add(-s.bounds.Load().age)
 	for _, e := range entries {
 		info, err := e.Info()
 		if err != nil || !strings.HasSuffix(e.Name(), requestlog.JournalSuffix+damagedSuffix) || info.ModTime().After(oldest) {

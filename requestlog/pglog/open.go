@@ -63,6 +63,9 @@ type Store struct {
 	closed   atomic.Bool
 	kick     chan struct{} // capacity 1: bounds have changed
 
+	aged    *requestlog.AgeClock // says what is too old
+	there   atomic.Pointer[serverTime]
+	apart   atomic.Bool // the database's clock is behind, which was told
 	bounds  atomic.Pointer[bounds]
 	away    atomic.Bool
 	batches atomic.Uint64
@@ -97,10 +100,14 @@ type Options struct {
 
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
+	// Elapsed is how much time has passed since some moment, whatever is done to the clock. Default: since Open.
+	Elapsed func() time.Duration
 	// Logger hears of failures and recoveries, at a bounded rate. Default: nobody does.
 	Logger *zap.Logger
 	// FS is the file system of the journal. Default: the real one.
 	FS requestlog.FS
+
+	serverNow func(context.Context) (time.Time, error) // the database's clock, but for tests
 }
 
 const (
@@ -134,6 +141,10 @@ func (o *Options) setDefaults() error {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Elapsed == nil {
+		begun := time.Now()
+		o.Elapsed = func() time.Duration { return time.Since(begun) }
 	}
 	if o.Logger == nil {
 		o.Logger = zap.NewNop()
@@ -175,6 +186,7 @@ func Open(o Options) (*Store, error) {
 	}
 	s.logger = o.Logger.With(zap.String("database", s.place))
 	s.bounds.Store(&bounds{o.Retention, o.MaxSize})
+	s.aged = requestlog.OpenAgeClock(requestlog.AgeClockOptions{Dir: o.Dir, Now: s.earlierNow, Elapsed: o.Elapsed, Logger: s.logger, FS: o.FS})
 	// A caller who goes away takes the work for them along: the server is told, and has a moment to answer.
 	config.ConnConfig.BuildContextWatcherHandler = func(conn *pgconn.PgConn) ctxwatch.Handler {
 		return &pgconn.CancelRequestContextWatcherHandler{Conn: conn, DeadlineDelay: time.Second}
@@ -197,7 +209,7 @@ func Open(o Options) (*Store, error) {
 	// Nothing leaves the journal but what is in the database: Write watches its size.
 	s.journal, err = requestlog.OpenJournal(requestlog.JournalOptions{
 		Dir: o.Dir, Retention: math.MaxInt64 / 2, MaxSize: math.MaxInt64, MaxFileSize: o.JournalSize, MaxFileAge: time.Minute,
-		Now: o.Now, Logger: o.Logger, FS: o.FS,
+		Now: o.Now, Aged: s.aged.Now, Logger: o.Logger, FS: o.FS,
 	})
 	if err != nil {
 		s.pool.Close()
@@ -279,6 +291,7 @@ func (s *Store) Close() error {
 		s.stop()
 		<-s.finished
 		<-s.house
+		s.aged.Close()
 		err = s.journal.Close()
 		s.pool.Close()
 	})

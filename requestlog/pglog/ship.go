@@ -267,7 +267,7 @@ func (w *shipper) part(ctx context.Context, f requestlog.FileState, offset int64
 
 // tooOld says whether retention would drop the record at once.
 func (s *Store) tooOld(r *requestlog.Record) bool {
-	return dayBegin(dayOf(r.ID) + 1).Before(s.o.Now().Add(-s.bounds.Load().age))
+	return dayBegin(dayOf(r.ID) + 1).Before(s.aged.Now().Add(-s.bounds.Load().age))
 }
 
 // forget deletes a file that is in the database, or, if a part of it could not be read, gives it another name.

@@ -38,28 +38,36 @@ func scratchDir() (string, error) {
 	return dir, nil
 }
 
-// build compiles the binary once per test process, with the race detector if the tests run with it.
+// build compiles the binary once per test process.
 var build = sync.OnceValues(func() (string, error) {
 	if ready := os.Getenv(binaryVariable); ready != "" {
 		return filepath.Abs(ready)
 	}
+	return compile(mainPackage, "keystile")
+})
+
+// buildCrashing compiles the binary whose handlers can be made to panic.
+var buildCrashing = sync.OnceValues(func() (string, error) { return compile(mainPackage+"/internal/crashing", "crashing") })
+
+// compile compiles a program, with the race detector if the tests run with it.
+func compile(program, name string) (string, error) {
 	dir, err := scratchDir()
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(dir, "keystile")
+	path := filepath.Join(dir, name)
 	args := []string{"build", "-o", path}
 	if RaceEnabled {
 		args = append(args, "-race")
 	}
-	cmd := exec.Command("go", append(args, mainPackage)...)
+	cmd := exec.Command("go", append(args, program)...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("building %s: %w\n%s", mainPackage, err, out.Bytes())
+		return "", fmt.Errorf("building %s: %w\n%s", program, err, out.Bytes())
 	}
 	return path, nil
-})
+}
 
 // Binary returns the path of the keystile binary, building it on the first call.
 func Binary(tb testing.TB) string {

@@ -29,6 +29,7 @@ type Gateway struct {
 
 	binary string
 	env    []string // further environment, before HOME and XDG
+	panics bool     // of handlers, which the test is about
 
 	stdout, stderr output
 	cmd            *exec.Cmd
@@ -59,6 +60,19 @@ func New(tb testing.TB) *Gateway {
 			tb.Logf("end of the gateway's output:\n%s", g.stderr.tail(3000))
 		}
 	})
+	return g
+}
+
+// NewCrashing is New for the binary whose handlers can be made to panic, by the directive crash. That they do is no fault of
+// this gateway; a data race is.
+func NewCrashing(tb testing.TB) *Gateway {
+	tb.Helper()
+	binary, err := buildCrashing()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	g := New(tb)
+	g.binary, g.panics = binary, true
 	return g
 }
 
@@ -253,7 +267,11 @@ func (g *Gateway) Signal(tb testing.TB, sig syscall.Signal) {
 // Close stops the process and judges the gateway: its answers, its exit, its output, and that no token lies in any of them
 // or in its data.
 func (g *Gateway) Close() error {
-	return errors.Join(g.leakedByAnswers(), g.stop(), g.stdout.fault(), g.stderr.fault(), g.LeakedTokens())
+	look := faults
+	if g.panics {
+		look = faultsBesidePanics
+	}
+	return errors.Join(g.leakedByAnswers(), g.stop(), g.stdout.fault(look), g.stderr.fault(look), g.LeakedTokens())
 }
 
 // Output is everything that the processes of this home wrote to stdout and stderr.
@@ -286,7 +304,7 @@ func (g *Gateway) RunInput(tb testing.TB, stdin string, args ...string) Result {
 	if err != nil && !errors.As(err, &exit) {
 		tb.Fatalf("running keystile %s: %v", strings.Join(args, " "), err)
 	}
-	if err := errors.Join(stdout.fault(), stderr.fault()); err != nil {
+	if err := errors.Join(stdout.fault(faults), stderr.fault(faults)); err != nil {
 		tb.Errorf("keystile %s: %v", strings.Join(args, " "), err)
 	}
 	return Result{Code: cmd.ProcessState.ExitCode(), Stdout: stdout.String(), Stderr: stderr.String()}

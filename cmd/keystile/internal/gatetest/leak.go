@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -79,6 +80,12 @@ func (g *Gateway) FindTokens(where string, data []byte) error {
 	return findTokens(where, data, g.Admin.seen.list())
 }
 
+// Shows says whether a text stands in data, in any of the spellings that a token is searched for in. A test that finds no
+// secret shows by it that it would have found one.
+func Shows(data []byte, text string) bool {
+	return slices.ContainsFunc(formsOf(text), func(f form) bool { return bytes.Contains(data, []byte(f.text)) })
+}
+
 func findTokens(where string, data []byte, known []string) error {
 	var errs []error
 	report := func(at int, token string) {
@@ -104,8 +111,13 @@ func findTokens(where string, data []byte, known []string) error {
 
 // LeakedTokens searches what the processes wrote and every file of the home for tokens in clear. The first-start message
 // is the one place where a token may stand: the sandbox key that it prints on purpose is taken out before.
-func (g *Gateway) LeakedTokens() error {
-	known := g.Admin.seen.list()
+func (g *Gateway) LeakedTokens() error { return g.leaked(g.Admin.seen.list()) }
+
+// Holds says whether a text stands where LeakedTokens looks. A test that finds no secret there shows by it that it would have
+// found one.
+func (g *Gateway) Holds(text string) bool { return g.leaked([]string{text}) != nil }
+
+func (g *Gateway) leaked(known []string) error {
 	stdout, stderr := g.Output()
 	errs := []error{
 		findTokens("stdout", []byte(withoutWelcome(stdout)), known),

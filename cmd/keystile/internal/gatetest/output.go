@@ -36,10 +36,13 @@ var faults = []string{
 	"fatal error: ",
 }
 
-// fault returns an error if the output holds a data race report or a panic, with its surroundings.
-func (o *output) fault() error {
+// faultsBesidePanics are those of a process whose handlers panic on purpose.
+var faultsBesidePanics = []string{"WARNING: DATA RACE", "fatal error: "}
+
+// fault returns an error if the output holds one of the words, a data race report or a panic, with its surroundings.
+func (o *output) fault(words []string) error {
 	text := o.String()
-	for _, word := range faults {
+	for _, word := range words {
 		if at := strings.Index(text, word); at >= 0 {
 			return fmt.Errorf("the process reported %q:\n%s", word, text[max(0, at-200):min(len(text), at+6000)])
 		}

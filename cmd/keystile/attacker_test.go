@@ -219,7 +219,7 @@ func (a *attacker) idle() {
 	n := 10_000
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err == nil && limit.Cur < 12_000 {
-		n = int(limit.Cur) - 500 // the table's second column says how many
+		n = int(limit.Cur) - 500 // the report says how many there were
 	}
 	a.crowd(n, "GET /v1/charges HTTP/1.1\r\nHost: x\r\n\r\n", "")
 }

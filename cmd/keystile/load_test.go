@@ -42,8 +42,8 @@ func TestGoodTrafficUnderAttack(t *testing.T) {
 	pid := b.PID(t)
 	idle := descriptorsOf(t, pid)
 	before := b.customer(t, length)
-	t.Logf("| attack | of it a second | requests served | p50 | p99 | p99 to that in peace | its CPU | memory, MiB |")
-	t.Logf("| none | | %d | %v | %v | | | %d |", len(before), part(before, 50), part(before, 99), memoryOf(t, pid, "VmRSS")>>10)
+	t.Logf("| attack | of it | a second | requests served | p50 | p99 | p99 to that in peace | its CPU | memory, MiB |")
+	t.Logf("| none | | | %d | %v | %v | | | %d |", len(before), part(before, 50), part(before, 99), memoryOf(t, pid, "VmRSS")>>10)
 	for _, name := range attackNames() {
 		_, said := b.Output()
 		asked := b.backend.Count()
@@ -71,7 +71,7 @@ func TestGoodTrafficUnderAttack(t *testing.T) {
 		after := b.customer(t, length)
 		peace := (part(before, 99) + part(after, 99)) / 2
 		times := float64(part(took, 99)) / float64(peace)
-		t.Logf("| %s | %.0f | %d | %v | %v | %.1f | %.0f %% | %d |", name, float64(did.Tries)/did.Seconds, len(took), part(took, 50), part(took, 99), times, share, memory>>10)
+		t.Logf("| %s | %d | %.0f | %d | %v | %v | %.1f | %.0f %% | %d |", name, did.Tries, float64(did.Tries)/did.Seconds, len(took), part(took, 50), part(took, 99), times, share, memory>>10)
 		if measured != "" && times > 2 {
 			t.Errorf("%s: the p99 of good requests is %.1f times that in peace, want at most 2", name, times)
 		}
